@@ -1,0 +1,254 @@
+# Copyright (c) The oncall.runbooks maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the collection: it can change without notice.
+
+"""One connection to PostgreSQL: guarded by time-outs, errors with stable codes, notices kept."""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from dataclasses import dataclass
+from typing import Any, Iterator, Mapping, Optional, Sequence
+
+from .._core.errors import DatabaseFailed, LockBusy, PreconditionFailed
+from .._core.redact import printable, redact_text
+from .._core.sqlstate import UNREACHABLE, meaning_of
+
+try:
+    import psycopg2
+    import psycopg2.extensions
+    import psycopg2.extras
+except ImportError:
+    psycopg2 = None  # type: ignore[assignment]
+
+_LOCK_CLASS = 0x6F6E6361  # "onca": the first key of every advisory lock of this collection
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to connect: libpq parameters (may hold a password: never print them) and the time-outs of a session.
+
+    Seconds; ``statement_timeout`` 0 means no limit.
+    """
+
+    parameters: Mapping[str, Any]
+    application_name: str
+    lock_timeout: float = 5.0
+    statement_timeout: float = 60.0
+    session_role: Optional[str] = None
+    allow_pooler: bool = False
+
+    def label(self) -> str:
+        """Return host:port for messages, without user and password."""
+        host = self.parameters.get("host") or self.parameters.get("service") or "local socket"
+        return f"{host}:{self.parameters.get('port') or 5432}"
+
+
+def connect(target: Target, dbname: Optional[str] = None) -> Database:
+    """Open a session in ``dbname`` (default: the target's) with search_path empty and all time-outs set.
+
+    Raises:
+        DatabaseFailed: unreachable, refused, no such database; the code says which.
+        PreconditionFailed: a pooler answered (code ``pooler_detected``): session settings and locks would leak.
+    """
+    if psycopg2 is None:
+        raise PreconditionFailed(
+            "connect to PostgreSQL: the Python driver psycopg2 is missing on this host",
+            code="driver_missing",
+            hint="install python3-psycopg2 (system) or psycopg2-binary (virtual environment) for the host's Python",
+        )
+    parameters = {"connect_timeout": 10, **target.parameters, "application_name": target.application_name[:63]}
+    if dbname is not None:
+        parameters["dbname"] = dbname
+    try:
+        connection = psycopg2.connect(**parameters)
+    except psycopg2.Error as error:
+        raise _connection_failure(error, target) from error
+    database = Database(connection)
+    try:
+        _prepare_session(database, target)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _connection_failure(error: Any, target: Target) -> DatabaseFailed:
+    text = printable(redact_text(" / ".join(str(error).split("\n")).strip(" /")))
+    meaning = meaning_of(error.pgcode) if error.pgcode else _meaning_of_refusal(text)
+    return DatabaseFailed(
+        f"connect to PostgreSQL at {target.label()}: {text}",
+        code=meaning.code,
+        hint=meaning.hint,
+        details={"sqlstate": error.pgcode},
+    )
+
+
+def _meaning_of_refusal(text: str) -> Any:
+    """Tell refusals apart by libpq's text: psycopg2 2.9 gives no SQLSTATE for a failed connection."""
+    for words, state in (
+        (("password authentication failed", "no password supplied"), "28P01"),
+        (("no pg_hba.conf entry", "authentication failed", 'role "', "not permitted to log in"), "28000"),
+        (('database "',), "3D000"),
+        (("too many clients", "remaining connection slots", "too many connections"), "53300"),
+        (("starting up", "shutting down", "recovery mode"), "57P03"),
+    ):
+        if any(word in text for word in words):
+            return meaning_of(state)
+    return UNREACHABLE
+
+
+def _prepare_session(database: Database, target: Target) -> None:
+    """Set the guards one by one: a pooler refuses the start-up option ``options``."""
+    backend = database.fetch("SELECT pg_catalog.pg_backend_pid() AS pid")[0]["pid"]
+    if backend != database.reported_pid and not target.allow_pooler:
+        raise PreconditionFailed(
+            f"connect to PostgreSQL at {target.label()}: a connection pooler answered, not the server",
+            code="pooler_detected",
+            hint="use the server's direct address: through a pooler time-outs and locks reach other clients",
+        )
+    settings = {
+        "search_path": "",
+        "lock_timeout": f"{int(target.lock_timeout * 1000)}ms",
+        "statement_timeout": f"{int(target.statement_timeout * 1000)}ms",
+    }
+    if target.session_role:
+        database.execute("SELECT pg_catalog.set_config('role', %s, false)", [target.session_role])
+    for name, value in settings.items():
+        database.execute("SELECT pg_catalog.set_config(%s, %s, false)", [name, value])
+
+
+class Database:
+    """An open session in autocommit mode. Values go as parameters; identifiers are quoted by the server or driver."""
+
+    def __init__(self, connection: Any) -> None:
+        connection.autocommit = True
+        self._connection = connection
+        self.reported_pid: int = connection.info.backend_pid
+        self.server_version: int = connection.server_version
+
+    @property
+    def major(self) -> int:
+        """Return the server's major version."""
+        return self.server_version // 10000
+
+    @property
+    def dbname(self) -> str:
+        """Return the database's name."""
+        return str(self._connection.info.dbname)
+
+    def fetch(self, query: str, parameters: Optional[Sequence[Any]] = None) -> list[dict[str, Any]]:
+        """Return the rows as mappings.
+
+        Raises:
+            DatabaseFailed: with a code from _core.sqlstate.
+        """
+        with self._cursor() as cursor:
+            cursor.execute(query, parameters)
+            return [dict(row) for row in cursor.fetchall()]
+
+    def execute(self, statement: str, parameters: Optional[Sequence[Any]] = None) -> list[str]:
+        """Run a statement and return the notices that the server sent with it ("WARNING:  skipping ...").
+
+        Raises:
+            DatabaseFailed: with a code from _core.sqlstate; ``details["notices"]`` keeps what came before.
+        """
+        self._connection.notices = _Notices()
+        try:
+            with self._cursor() as cursor:
+                cursor.execute(statement, parameters)
+        except DatabaseFailed as error:
+            error.details = {**error.details, "notices": self._notices()}
+            raise
+        return self._notices()
+
+    def cancel(self) -> None:
+        """Ask the server to cancel what this session runs; safe to call from another thread."""
+        self._connection.cancel()
+
+    def close(self) -> None:
+        """Close the session; closing twice is fine."""
+        self._connection.close()
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether the session is lost or closed."""
+        return bool(self._connection.closed)
+
+    def quote(self, name: str) -> str:
+        """Return a name quoted by the driver for this session."""
+        return str(psycopg2.extensions.quote_ident(name, self._connection))
+
+    def _notices(self) -> list[str]:
+        return [printable(notice.strip()) for notice in self._connection.notices]
+
+    @contextlib.contextmanager
+    def _cursor(self) -> Iterator[Any]:
+        try:
+            with self._connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
+                yield cursor
+        except psycopg2.Error as error:
+            raise _statement_failure(error, closed=self.closed) from error
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+
+class _Notices(list):  # type: ignore[type-arg]
+    """All notices of a statement: the driver's own list keeps 50."""
+
+
+def _statement_failure(error: Any, closed: bool) -> DatabaseFailed:
+    state = None if closed and not error.pgcode else error.pgcode
+    meaning = meaning_of(state)
+    primary = getattr(error.diag, "message_primary", None) or str(error).strip() or "the connection was lost"
+    return DatabaseFailed(
+        printable(redact_text(" ".join(primary.split()))),
+        code=meaning.code,
+        hint=meaning.hint,
+        details={"sqlstate": state, "detail": printable(redact_text(getattr(error.diag, "message_detail", "") or ""))},
+    )
+
+
+def lock_key(name: str) -> int:
+    """Return the second key of the advisory lock with this name, as a signed 32-bit number."""
+    value = zlib.crc32(name.encode())
+    return value - (1 << 32) if value >= 1 << 31 else value
+
+
+_HOLDER = """
+SELECT a.pid, a.application_name, a.client_addr::text AS client, a.backend_start::text AS since
+  FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid)
+ WHERE l.locktype = 'advisory' AND l.classid = %s::oid AND l.objid = (%s::bigint & 4294967295)::oid AND l.granted
+   AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+"""
+
+
+@contextlib.contextmanager
+def advisory_lock(database: Database, name: str) -> Iterator[None]:
+    """Hold the collection's lock ``name`` in this database; the server frees it when the session ends, however it ends.
+
+    Raises:
+        LockBusy: somebody else holds it; the message says who and since when.
+    """
+    keys = [_LOCK_CLASS, lock_key(name)]
+    if not database.fetch("SELECT pg_catalog.pg_try_advisory_lock(%s, %s) AS got", keys)[0]["got"]:
+        holders = database.fetch(_HOLDER, keys)
+        who = ", ".join(f"pid {h['pid']} ({h['application_name']}) since {h['since']}" for h in holders)
+        raise LockBusy(
+            f"{name} in database {printable(database.dbname)}: another run is at work: {who or 'it has just ended'}",
+            hint="wait for the other run; the lock is gone as soon as its session ends",
+            details={"holders": holders},
+        )
+    try:
+        yield
+    finally:
+        if not database.closed:
+            with contextlib.suppress(DatabaseFailed):
+                database.execute("SELECT pg_catalog.pg_advisory_unlock(%s, %s)", keys)

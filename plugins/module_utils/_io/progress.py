@@ -1,0 +1,47 @@
+# Copyright (c) The oncall.runbooks maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the collection: it can change without notice.
+
+"""Tell the person who watches how far the work is: one JSON line in a file that the action plugin follows."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Callable, Optional
+
+from .._core.progress import Progress, progress_line
+
+
+class ProgressFile:
+    """Write the newest line to a file by temporary file and rename; with no file it does nothing.
+
+    At most one line each ``every`` seconds; calls from several threads are safe.
+    """
+
+    def __init__(self, path: Optional[str], monotonic: Callable[[], float], every: float = 0.5) -> None:
+        self._path = Path(path) if path else None
+        self._monotonic = monotonic
+        self._every = every
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def wanted(self) -> bool:
+        """Tell whether anybody watches, so that costly readings can be left out."""
+        return self._path is not None
+
+    def show(self, progress: Progress) -> None:
+        """Offer a line; it is dropped when the last one is too fresh."""
+        if self._path is None:
+            return
+        with self._lock:
+            if self._monotonic() < self._next:
+                return
+            self._next = self._monotonic() + self._every
+            partial = self._path.with_name(self._path.name + ".partial")
+            partial.write_text(json.dumps({"line": progress_line(progress)}), encoding="utf-8")
+            partial.replace(self._path)

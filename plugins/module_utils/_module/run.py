@@ -1,0 +1,102 @@
+# Copyright (c) The oncall.runbooks maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the collection: it can change without notice.
+
+"""The only place that knows AnsibleModule: errors, check mode, the diff and the redaction of every module."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from typing import Any, Callable, Mapping, Protocol
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .._core.errors import OpsError
+from .._core.redact import redact_text, redact_value
+from .._core.result import Decision, Outcome, render_decision, render_outcome
+from .._io.clock import Clock, SystemClock
+from .._io.command import CommandRunner, SystemCommands
+from .._io.progress import ProgressFile
+from .secrets import secrets_of
+from .spec import ArgumentSpec
+
+
+@dataclass(frozen=True)
+class Task:
+    """What an operation is given: its options and its ports to the world."""
+
+    params: Mapping[str, Any]
+    clock: Clock
+    commands: CommandRunner
+    progress: ProgressFile
+
+
+class Operation(Protocol):
+    """Collect and decide without changing anything; apply carries out exactly the plan that was decided."""
+
+    def decide(self) -> Decision:
+        """Read the facts and return what is to be done."""
+
+    def apply(self, decision: Decision) -> Outcome:
+        """Carry out the plan, verify each step, and read again what is true now."""
+
+    def close(self) -> None:
+        """Give back connections and files."""
+
+
+class OpsModule(AnsibleModule):  # type: ignore[misc]
+    """An AnsibleModule whose failures always carry ``failure.code``, those of the argument parser too."""
+
+    def fail_json(self, msg: str, **kwargs: Any) -> None:
+        """Fail; without a code of our own the options were wrong."""
+        kwargs.setdefault("failure", {"code": "invalid_arguments", "hint": "see ansible-doc", "details": {}})
+        super().fail_json(msg, **kwargs)
+
+
+def run(spec: ArgumentSpec, start: Callable[[Task], Operation]) -> None:
+    """Run one module to its end; ``start`` makes the operation from the task."""
+    module = OpsModule(supports_check_mode=True, **spec.to_kwargs())
+    secrets = secrets_of(module.params)
+    clock = SystemClock()
+    task = Task(
+        module.params, clock, SystemCommands(), ProgressFile(module.params.get("progress_file"), clock.monotonic)
+    )
+    try:
+        result = _carry_out(start, task, check_mode=module.check_mode)
+    except OpsError as error:
+        module.fail_json(**_failure(error, secrets))
+    except Exception as error:  # noqa: BLE001  (the one net under all modules: nothing ends as a bare traceback)
+        module.fail_json(**_crash(error, secrets))
+    else:
+        for warning in result.pop("warnings"):
+            module.warn(redact_text(warning, secrets))
+        if module._diff:
+            result["diff"] = {"before": result["before"], "after": result["after"]}
+        module.exit_json(**redact_value(result, secrets))
+
+
+def _carry_out(start: Callable[[Task], Operation], task: Task, check_mode: bool) -> dict[str, Any]:
+    operation = start(task)
+    try:
+        decision = operation.decide()
+        if check_mode or not decision.plan:
+            return {**render_decision(decision), "warnings": decision.warnings}
+        outcome = operation.apply(decision)
+        return {**render_outcome(decision, outcome), "warnings": decision.warnings + outcome.warnings}
+    finally:
+        operation.close()
+
+
+def _failure(error: OpsError, secrets: tuple[str, ...]) -> dict[str, Any]:
+    hint = f" ({error.hint})" if error.hint else ""
+    partial = {"changed": False, **error.partial}
+    return dict(redact_value({**partial, "msg": error.message + hint, "failure": error.failure()}, secrets))
+
+
+def _crash(error: Exception, secrets: tuple[str, ...]) -> dict[str, Any]:
+    failure = {"code": "bug", "hint": "please report it with the traceback", "details": {"type": type(error).__name__}}
+    text = f"unexpected {type(error).__name__}: {error}"
+    return dict(redact_value({"msg": text, "failure": failure, "exception": traceback.format_exc()}, secrets))
