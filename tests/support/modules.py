@@ -8,6 +8,7 @@ import io
 import json
 from typing import Any
 
+from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
 
 
@@ -15,6 +16,7 @@ def run_module(name: str, args: dict[str, Any], *, check: bool = False, diff: bo
     """Return the result of plugins/modules/<name>.py; ``failed`` is in it when it failed."""
     module = importlib.import_module(f"plugins.modules.{name}")
     output = io.StringIO()
+    warnings._global_warnings.clear()  # a process of its own would start without them
     given = patch_module_args({**args, "_ansible_check_mode": check, "_ansible_diff": diff})
     with given, contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
         module.main()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import zlib
+from collections import deque
 from dataclasses import dataclass
 from typing import Any, Iterator, Mapping, Optional, Sequence
 
@@ -156,7 +157,7 @@ class Database:
         Raises:
             DatabaseFailed: with a code from _core.sqlstate; ``details["notices"]`` keeps what came before.
         """
-        self._connection.notices = _Notices()
+        self._connection.notices = deque()  # a list would be cut to 50 by the driver
         try:
             with self._cursor() as cursor:
                 cursor.execute(statement, parameters)
@@ -198,10 +199,6 @@ class Database:
 
     def __exit__(self, *_exception: object) -> None:
         self.close()
-
-
-class _Notices(list):  # type: ignore[type-arg]
-    """All notices of a statement: the driver's own list keeps 50."""
 
 
 def _statement_failure(error: Any, closed: bool) -> DatabaseFailed:

@@ -97,6 +97,7 @@ def _failure(error: OpsError, secrets: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _crash(error: Exception, secrets: tuple[str, ...]) -> dict[str, Any]:
-    failure = {"code": "bug", "hint": "please report it with the traceback", "details": {"type": type(error).__name__}}
-    text = f"unexpected {type(error).__name__}: {error}"
-    return dict(redact_value({"msg": text, "failure": failure, "exception": traceback.format_exc()}, secrets))
+    where = traceback.format_exc().splitlines()[-12:]
+    details = {"type": type(error).__name__, "traceback": where}
+    failure = {"code": "bug", "hint": "please report it with the traceback", "details": details}
+    return dict(redact_value({"msg": f"unexpected {type(error).__name__}: {error}", "failure": failure}, secrets))

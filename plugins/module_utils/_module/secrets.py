@@ -8,20 +8,56 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional
-from urllib.parse import unquote, urlsplit
+from typing import Any, Iterator, Mapping
+from urllib.parse import quote, unquote
+
+_PASSWORDS = {"login_password", "password", "sslpassword", "token"}
+_CONNECTION_STRINGS = {"dsn", "database_url"}
 
 
 def secrets_of(params: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return every secret text among the options: passwords, also the one inside the DSN, plain and percent-encoded."""
-    found: list[Optional[str]] = [params.get("login_password"), (params.get("connect_params") or {}).get("password")]
-    dsn = params.get("dsn") or ""
-    if "://" in dsn:
-        try:
-            found.append(urlsplit(dsn).password)
-        except ValueError:
-            found.append(dsn)
-        found += [unquote(found[-1] or "")]
-    elif dsn:
-        found.append(next((part[9:].strip("'") for part in dsn.split() if part.startswith("password=")), None))
-    return tuple(secret for secret in found if secret)
+    """Return every secret text among the options, at any depth.
+
+    A connection string gives its password as it is, decoded and percent-encoded: an error may quote any of them. One
+    that cannot be read is a secret as a whole.
+    """
+    return tuple(dict.fromkeys(secret for secret in _walk(params) if secret))
+
+
+def _walk(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if key in _PASSWORDS and isinstance(item, str):
+                yield item
+            elif key in _CONNECTION_STRINGS and isinstance(item, str):
+                yield from _passwords_in(item)
+            else:
+                yield from _walk(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _walk(item)
+
+
+def _passwords_in(dsn: str) -> Iterator[str]:
+    try:
+        from psycopg2 import ProgrammingError  # late: most modules need no driver
+        from psycopg2.extensions import parse_dsn
+    except ImportError:
+        yield dsn
+        return
+    try:
+        password = parse_dsn(dsn).get("password", "")
+    except ProgrammingError:
+        yield dsn
+        return
+    for form in (password, unquote(password), quote(password, safe="")):
+        if form:
+            yield form
+    yield from _encoded_in(dsn, password)
+
+
+def _encoded_in(dsn: str, password: str) -> Iterator[str]:
+    """Yield the spellings in the text itself that decode to the password."""
+    for part in dsn.replace("@", "&").replace(":", "&").replace("?", "&").replace("=", "&").split("&"):
+        if part != password and unquote(part) == password:
+            yield part
