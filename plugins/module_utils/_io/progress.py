@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Callable, Optional
@@ -43,5 +44,5 @@ class ProgressFile:
                 return
             self._next = self._monotonic() + self._every
             partial = self._path.with_name(self._path.name + ".partial")
-            partial.write_text(json.dumps({"line": progress_line(progress)}), encoding="utf-8")
+            partial.write_text(json.dumps({"line": progress_line(progress), "pid": os.getpid()}), encoding="utf-8")
             partial.replace(self._path)
