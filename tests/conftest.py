@@ -1,0 +1,22 @@
+"""What holds for every test: no setting of the caller's environment reaches a connection."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tools.embedded_postgres import MAJORS
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--pg-majors",
+        default=f"{MAJORS[0]},{MAJORS[-1]}",
+        help="PostgreSQL majors of the integration tests, as 13,18 or all (default: oldest and newest)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name in [name for name in os.environ if name.startswith("PG") or name == "DATABASE_URL"]:
+        del os.environ[name]

@@ -1,0 +1,120 @@
+"""Fixtures that give a test a real PostgreSQL server, its own database and its own roles.
+
+Every test that asks for one of them runs on each major of ``--pg-majors``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from tests.support.servers import MAJORS, Database, Roles, Server, npm_install
+
+# Autovacuum off: what a test left to be done is not done behind its back.
+SHARED_SETTINGS: Mapping[str, str] = {
+    "autovacuum": "off",
+    "max_prepared_transactions": "10",
+    "wal_level": "logical",
+    "track_io_timing": "on",
+    "shared_preload_libraries": "pg_stat_statements",
+}
+
+
+def asked_majors(config: pytest.Config) -> list[int]:
+    text: str = config.getoption("--pg-majors")
+    majors = list(MAJORS) if text == "all" else [int(part) for part in text.split(",")]
+    if unknown := set(majors) - set(MAJORS):
+        raise pytest.UsageError(f"--pg-majors: no server of major {sorted(unknown)} is pinned, there are {MAJORS}")
+    return majors
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "major" in metafunc.fixturenames:
+        majors = asked_majors(metafunc.config)
+        metafunc.parametrize("major", majors, ids=[f"pg{major}" for major in majors], scope="session", indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, visibly as deselected, the majors that a test's ``majors`` marker excludes."""
+    outside = [item for item in items if not wanted(item)]
+    if outside:
+        config.hook.pytest_deselected(items=outside)
+        items[:] = [item for item in items if item not in outside]
+
+
+def wanted(item: pytest.Item) -> bool:
+    marker = item.get_closest_marker("majors")
+    callspec = getattr(item, "callspec", None)
+    if marker is None or callspec is None or "major" not in callspec.params:
+        return True
+    minimum, maximum = marker.kwargs.get("minimum", MAJORS[0]), marker.kwargs.get("maximum", MAJORS[-1])
+    return bool(minimum <= callspec.params["major"] <= maximum)
+
+
+@pytest.fixture(scope="session")
+def major(request: pytest.FixtureRequest) -> int:
+    """The PostgreSQL major that this run of the test is about."""
+    return int(request.param)
+
+
+@pytest.fixture(scope="session")
+def server(major: int) -> Iterator[Server]:
+    """A server shared by the tests of this worker: never stop it, never change its global settings."""
+    with Server(npm_install(major), settings=SHARED_SETTINGS) as running:
+        yield running
+
+
+@pytest.fixture
+def role(server: Server) -> Iterator[Roles]:
+    """A factory of roles that are not superusers; they are gone after the test's database."""
+    roles = Roles(server)
+    yield roles
+    roles.drop()
+
+
+@pytest.fixture
+def database(server: Server, role: Roles) -> Iterator[Database]:
+    """A database of the test's own."""
+    fresh = Database.create(server)
+    yield fresh
+    fresh.drop()
+
+
+@pytest.fixture
+def server_of() -> Iterator[Callable[..., Server]]:
+    """A factory of servers of the test's own, of a given release (18, "14.3"), running unless ``start=False``.
+
+    Options: settings, auth ("scram-sha-256"), own_identity; autovacuum is off unless the settings say otherwise.
+    """
+    servers: list[Server] = []
+
+    def start_server(
+        release: int | str, *, settings: Mapping[str, str] | None = None, start: bool = True, **options: Any
+    ) -> Server:
+        own = Server(npm_install(release), settings={"autovacuum": "off", **(settings or {})}, **options)
+        servers.append(own)
+        if start:
+            own.start()
+        return own
+
+    yield start_server
+    for own in servers:
+        own.remove()
+
+
+@pytest.fixture
+def throwaway_server(major: int, server_of: Callable[..., Server]) -> Callable[..., Server]:
+    """A factory of servers of the test's own, of the major that this run is about; see ``server_of``."""
+
+    def start_server(release: int | str | None = None, **options: Any) -> Server:
+        return server_of(release or major, **options)
+
+    return start_server
+
+
+@pytest.fixture
+def scram_server(throwaway_server: Callable[..., Server]) -> Server:
+    """A server that wants passwords on TCP; the superuser comes in through the socket."""
+    return throwaway_server(auth="scram-sha-256")
