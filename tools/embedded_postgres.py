@@ -204,7 +204,7 @@ def processes_in(directory: Path) -> list[int]:
 
 def works_in(pid: int, directory: Path) -> bool:
     try:
-        return f"{os.readlink(f'/proc/{pid}/cwd')}/".startswith(f"{directory}/")
+        return f"{Path(f'/proc/{pid}/cwd').readlink()}/".startswith(f"{directory}/")
     except OSError:
         return False
 
@@ -299,7 +299,8 @@ def initdb(install: Install, data_dir: Path) -> None:
     data_dir.mkdir(mode=0o700)
     give_to_server_account(data_dir)
     options = ["--no-sync", "--encoding=UTF8", "--locale=C", "--auth=trust", f"--username={SUPERUSER}"]
-    command = [reachable(install, guarded_run_directory()).bin_dir / "initdb", *options, "-D", data_dir]
+    initdb_program = reachable(install, guarded_run_directory()).bin_dir / "initdb"
+    command: list[str | Path] = [initdb_program, *options, "-D", data_dir]
     result = subprocess.run(
         command, cwd="/", env=server_environment(), capture_output=True, text=True, check=False, **server_account()
     )
