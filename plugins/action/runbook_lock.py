@@ -1,0 +1,81 @@
+# Copyright (c) The oncall.runbooks maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from pathlib import Path
+from typing import Any, Mapping, Optional
+
+from ansible.plugins.action import ActionBase
+
+
+class ActionModule(ActionBase):
+    """Say who holds the lock, and look whether the process of another holder is still alive: only this side can."""
+
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: Any = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
+        """Run the module, and a second time when the holder turns out to be dead."""
+        result = super().run(tmp, task_vars)
+        arguments = {"holder": this_run(task_vars or {}), **self._task.args}
+        result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
+        holder = busy_holder(result)
+        if holder and is_dead(holder, this_run(task_vars or {})):
+            arguments["dead_runs"] = [holder["run"]]
+            result = dict(self._execute_module(module_args=arguments, task_vars=task_vars))
+        return result
+
+
+def this_run(task_vars: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the identity of this run: the process that forked the workers."""
+    pid = os.getppid()
+    host, boot_id, start = socket.gethostname(), read("/proc/sys/kernel/random/boot_id").strip(), process_start(pid)
+    return {
+        "run": f"{host}:{boot_id}:{pid}:{start}",
+        "host": host,
+        "boot_id": boot_id,
+        "pid": pid,
+        "pid_start": start,
+        "user": user_name(),
+        "runbook": str(task_vars.get("preflight_runbook") or ""),
+    }
+
+
+def user_name() -> str:
+    """Return who started the run, also behind sudo and where the user has no name."""
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def busy_holder(result: Mapping[str, Any]) -> Optional[dict[str, Any]]:
+    """Return the other run that a refusal names."""
+    failure = result.get("failure") or {}
+    return dict(failure["details"]["holder"]) if failure.get("code") == "lock_busy" else None
+
+
+def is_dead(holder: Mapping[str, Any], me: Mapping[str, Any]) -> bool:
+    """Tell whether the holder was a process of this boot of this controller, and is gone."""
+    if (holder["host"], holder["boot_id"]) != (me["host"], me["boot_id"]) or not holder["boot_id"]:
+        return False
+    return bool(holder["pid"]) and process_start(holder["pid"]) != holder["pid_start"]
+
+
+def process_start(pid: int) -> Optional[int]:
+    """Return when a process started, in clock ticks since boot (proc(5): field 22 of stat), or None when it is gone."""
+    text = read(f"/proc/{pid}/stat")
+    return int(text.rpartition(")")[2].split()[19]) if text else None
+
+
+def read(path: str) -> str:
+    """Return a file's text, or nothing."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
