@@ -110,7 +110,7 @@ steps:
   type: list
   elements: dict
   contains:
-    id: {description: The action's RV(plan[].id)., type: str, returned: always, sample: vacuum:shop:public.events}
+    id: {description: "The action's RV(plan[].id).", type: str, returned: always, sample: vacuum:shop:public.events}
     status: {description: "V(done), V(skipped) or V(failed).", type: str, returned: always, sample: done}
     duration_seconds: {description: How long it took., type: float, returned: always, sample: 12.4}
     detail: {description: "What happened, or why not.", type: str, returned: always, sample: lock not available}
