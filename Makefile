@@ -1,0 +1,57 @@
+# The whole menu of this repository. A fresh clone needs Python 3.11, make and git; each target does its own set-up.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := menu
+.NOTPARALLEL:
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
+export ANSIBLE_HOME := $(CURDIR)/.cache/ansible
+PYTHON := .venv/bin/python
+JOBS ?= $(shell nproc)
+PYTEST := $(PYTHON) -m pytest --quiet -n $(JOBS)
+
+.PHONY: menu demo demo-clean test lint matrix bench drill docs build setup sanity unit integration
+
+menu:
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
+	    printf '%-16s %s\n' "$$name" "$$text"; done
+
+demo: ## run the weekly maintenance on a throwaway PostgreSQL 18 that has real work to do
+	@tools/setup.sh demo
+	@$(PYTHON) tools/demo.py up
+
+demo-clean: ## stop the demo's servers and remove every trace of it
+	@if [ -x $(PYTHON) ]; then $(PYTHON) tools/demo.py clean; else echo "There is no demo here."; fi
+
+test: lint unit integration ## all gates that need no containers: lint, types, unit, integration on the oldest and newest PostgreSQL
+
+lint: setup ## formatting, types, import rules, Ansible, documentation and changelog checks
+	@tools/lint.sh
+
+matrix: setup ## integration tests on every PostgreSQL major, and all tests on the newest ansible-core
+	@$(PYTHON) -m tools.matrix
+
+bench: setup ## measure our engines beside the usual tools; tables here, JSON in benchmarks/results
+	@for benchmark in benchmarks/*.py; do $(PYTHON) "$$benchmark"; done
+
+drill: setup ## run the runbooks on real systemd hosts (needs root)
+	@tools/lab/drill.sh
+
+docs: setup ## write the runbook book in docs/ from the playbooks
+	@$(PYTHON) tools/docs.py
+
+build: setup ## build the collection tarball and prove that it installs and runs
+	@tools/build.sh
+
+setup:
+	@tools/setup.sh dev
+
+sanity: setup
+	@tools/sanity.sh
+
+unit: setup
+	@$(PYTEST) tests/unit tests/test_house.py
+
+integration: setup
+	@$(PYTEST) tests/integration

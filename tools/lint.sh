@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Runs every gate, also after one has failed, and ends with the list of those that did.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit
+python=.venv/bin/python
+failed=()
+
+gate() {
+  local name=$1 output start=$SECONDS
+  shift
+  if output=$("$@" 2>&1); then
+    printf '%-22s ok      %3d s\n' "$name" $((SECONDS - start))
+  else
+    failed+=("$name")
+    printf '%-22s FAILED  %3d s:  %s\n%s\n\n' "$name" $((SECONDS - start)) "$*" "$output"
+  fi
+}
+
+shell_files() { git ls-files -z --cached --others --exclude-standard '*.sh' .ci/run | xargs -0 shellcheck; }
+
+collection_docs() {
+  .venv/bin/antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self \
+    --disallow-unknown-collection-refs .
+}
+
+gate "ruff check" $python -m ruff check .
+gate "ruff format" $python -m ruff format --check .
+gate "mypy" $python -m mypy
+gate "import rules" .venv/bin/lint-imports --no-logo
+gate "yamllint" $python -m yamllint --strict .
+gate "shellcheck" shell_files
+gate "ansible-lint" $python -m ansiblelint --offline --profile production
+gate "collection docs" collection_docs
+gate "changelog" .venv/bin/antsibull-changelog lint
+gate "changelog history" .venv/bin/antsibull-changelog lint-changelog-yaml changelogs/changelog.yaml
+gate "ansible-test sanity" tools/sanity.sh
+
+if [ ${#failed[@]} -gt 0 ]; then
+  printf '%d of the gates failed:' ${#failed[@]}
+  printf ' [%s]' "${failed[@]}"
+  printf '\n'
+  exit 1
+fi
