@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 
 _PASSWORDS = {"login_password", "password", "sslpassword", "token"}
 _CONNECTION_STRINGS = {"dsn", "database_url"}
+_SECRET_MAPPINGS = {"secret_headers"}
 
 
 def secrets_of(params: Mapping[str, Any]) -> tuple[str, ...]:
@@ -31,6 +32,9 @@ def _walk(value: Any) -> Iterator[str]:
                 yield item
             elif key in _CONNECTION_STRINGS and isinstance(item, str):
                 yield from _passwords_in(item)
+            elif key in _SECRET_MAPPINGS and isinstance(item, Mapping):
+                for header in map(str, item.values()):
+                    yield from (header, header.rpartition(" ")[2])  # "Bearer x" may be quoted without its scheme
             else:
                 yield from _walk(item)
     elif isinstance(value, (list, tuple)):

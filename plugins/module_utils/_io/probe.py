@@ -1,0 +1,173 @@
+# Copyright (c) The oncall.runbooks maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the collection: it can change without notice.
+
+"""Carry out probes; whatever hangs on the other side, each one ends in time."""
+
+from __future__ import annotations
+
+import http.client
+import math
+import queue
+import socket
+import ssl
+import threading
+from dataclasses import replace
+from functools import partial
+from typing import Any, Callable, Mapping, Optional, Sequence
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from .._core.errors import OpsError
+from .._core.probe import (
+    Answer,
+    CommandProbe,
+    HttpProbe,
+    Probe,
+    SqlProbe,
+    TcpProbe,
+    check_http,
+    judge_http,
+    judge_value,
+)
+from .._core.redact import printable, redact_text
+from .command import CommandRunner
+from .postgres import connect
+
+_BODY_LIMIT = 1024 * 1024  # bytes
+_REDIRECTS = 5
+_MOVED = (301, 302, 303, 307, 308)
+
+Box = queue.SimpleQueue[Any]
+
+
+def run_probes(probes: Sequence[Probe], commands: CommandRunner, seconds: float) -> tuple[Optional[str], ...]:
+    """Carry out all probes at once and return why each failed, or None; none takes longer than ``seconds``.
+
+    Each runs in a thread of its own that is given up when its time is over: name resolution and a server that was
+    stopped know no time-out.
+    """
+    limits = [min(probe.timeout, seconds) for probe in probes]
+    boxes = [_start(partial(_ask, probe, commands, limit)) for probe, limit in zip(probes, limits)]
+    return tuple(_collect(box, limit) for box, limit in zip(boxes, limits))
+
+
+def _start(ask: Callable[[], Optional[str]]) -> Box:
+    box: Box = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            box.put(ask())
+        except (OpsError, OSError, http.client.HTTPException, ValueError) as error:
+            box.put(_words(error))
+        except Exception as error:  # noqa: BLE001  (a thread's error would be lost: it is raised where it is collected)
+            box.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return box
+
+
+def _collect(box: Box, seconds: float) -> Optional[str]:
+    try:
+        answer = box.get(timeout=seconds)
+    except queue.Empty:
+        return f"no answer within {seconds:.1f} s"
+    if isinstance(answer, Exception):
+        raise answer
+    return None if answer is None else str(answer)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OpsError):
+        return error.message
+    if isinstance(error, socket.timeout):
+        return "no answer in time"
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return redact_text(printable(text, 200))
+
+
+def _ask(probe: Probe, commands: CommandRunner, seconds: float) -> Optional[str]:
+    if isinstance(probe, HttpProbe):
+        return _ask_http(probe, seconds)
+    if isinstance(probe, TcpProbe):
+        with socket.create_connection((probe.host, probe.port), timeout=seconds):
+            return None
+    if isinstance(probe, SqlProbe):
+        return _ask_sql(probe, seconds)
+    return _ask_command(probe, commands, seconds)
+
+
+def _ask_command(probe: CommandProbe, commands: CommandRunner, seconds: float) -> Optional[str]:
+    done = commands.run(probe.argv, timeout=seconds, check=False)
+    if done.rc == 0:
+        return None
+    last = " / ".join((done.stderr or done.stdout).strip().splitlines()[-2:])
+    return f"exit status {done.rc}: {redact_text(printable(last, 200))}"
+
+
+def _ask_sql(probe: SqlProbe, seconds: float) -> Optional[str]:
+    """Ask for the first value in a session that can only read."""
+    parameters = {"connect_timeout": max(2, math.ceil(seconds)), **probe.target.parameters}  # libpq's least is 2 s
+    target = replace(probe.target, parameters=parameters, statement_timeout=seconds)
+    with connect(target) as database:
+        database.execute("SELECT pg_catalog.set_config('default_transaction_read_only', 'on', false)")
+        rows = database.fetch(probe.query)
+    if not rows:
+        return "the query returned no row"
+    return judge_value(next(iter(rows[0].values()), None), probe.expect)
+
+
+def _ask_http(probe: HttpProbe, seconds: float) -> Optional[str]:
+    """Ask, and follow redirects if wanted; secrets never go to another origin."""
+    url, headers = probe.url, {**probe.headers, **probe.secret_headers}
+    for _ in range(_REDIRECTS + 1):
+        answer = _request(probe, urlsplit(url), headers, seconds)
+        if not (probe.follow_redirects and answer.status in _MOVED and answer.location):
+            return judge_http(probe, answer)
+        moved = check_http(replace(probe, url=urljoin(url, answer.location))).url
+        if _origin(moved) != _origin(url):
+            headers = {name: value for name, value in probe.headers.items() if name.lower() != "host"}
+        url = moved
+    return f"more than {_REDIRECTS} redirects"
+
+
+def _origin(url: str) -> tuple[str, Optional[str], int]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _request(probe: HttpProbe, url: SplitResult, headers: Mapping[str, str], seconds: float) -> Answer:
+    connection = _connection(probe, url, seconds)
+    try:
+        path = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        sent = {"User-Agent": "oncall.runbooks", "Connection": "close", **headers}
+        connection.request(probe.method, path, headers=sent)
+        response = connection.getresponse()
+        return Answer(response.status, _body(response), response.getheader("Location") or "")
+    finally:
+        connection.close()
+
+
+def _connection(probe: HttpProbe, url: SplitResult, seconds: float) -> http.client.HTTPConnection:
+    host = url.hostname or ""
+    if url.scheme == "http":
+        return http.client.HTTPConnection(host, url.port, timeout=seconds)
+    context = ssl.create_default_context(cafile=probe.ca_cert)
+    if not probe.validate_certs:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection(host, url.port, timeout=seconds, context=context)
+
+
+def _body(response: http.client.HTTPResponse) -> bytes:
+    """Read to the end: an answer that never ends is no good answer. What is beyond 1 MiB is not looked at."""
+    body = b""
+    while len(body) < _BODY_LIMIT:
+        piece = response.read1(65536)
+        if not piece:
+            if response.length:
+                raise http.client.IncompleteRead(body, response.length)
+            break
+        body += piece
+    return body

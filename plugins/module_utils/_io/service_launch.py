@@ -1,0 +1,56 @@
+# Copyright (c) The oncall.runbooks maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the collection: it can change without notice.
+
+"""Start programs that leave a daemon behind: its output must not be a pipe that we wait for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import tempfile
+from typing import Sequence
+
+from .._core.errors import CommandFailed, TimedOut
+from .._core.redact import printable, redact_text
+from .command import Completed
+
+_OUTPUT_LIMIT = 64 * 1024  # bytes
+
+
+def launch(argv: Sequence[str], timeout: float) -> Completed:
+    """Run argv until it ends itself, whatever children it leaves; both outputs come back as stderr, the last 64 kB.
+
+    Raises:
+        CommandFailed: it could not be started (code ``command_missing`` when it is not there).
+        TimedOut: it ran longer than ``timeout`` seconds and was killed, with all that it had started.
+    """
+    shown = redact_text(printable(" ".join(argv), 200))
+    with tempfile.TemporaryFile() as output:
+        try:
+            process = subprocess.Popen(
+                list(argv),
+                env={**os.environ, "LC_ALL": "C", "LANGUAGE": "C"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            hint = f"install {argv[0]}"
+            raise CommandFailed(f"run {shown}: it is not there", code="command_missing", hint=hint) from error
+        except OSError as error:
+            raise CommandFailed(f"run {shown}: {error.strerror}", details={"errno": error.errno}) from error
+        try:
+            rc = process.wait(timeout)
+        except subprocess.TimeoutExpired as error:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise TimedOut(f"run {shown}: no end after {timeout:g} s, killed") from error
+        output.seek(max(0, output.seek(0, os.SEEK_END) - _OUTPUT_LIMIT))
+        return Completed(rc, "", output.read().decode("utf-8", "replace"))
