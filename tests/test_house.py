@@ -163,7 +163,17 @@ def test_a_wrong_import_is_found(tmp_path: Path, breach: str | None) -> None:
 @pytest.fixture(scope="module")
 def module_docs() -> dict[str, Any]:
     """The documentation of every module, with its fragments merged, as users get it."""
-    command = [sys.executable, "-m", "ansible", "doc", "--playbook-dir", ROOT / "playbooks", "--type", "module", "-j"]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "ansible",
+        "doc",
+        "--playbook-dir",
+        ROOT / "playbooks",
+        "--type",
+        "module",
+        "-j",
+    ]
     fqcns = [f"oncall.runbooks.{path.stem}" for path in MODULES]
     finished = subprocess.run([*command, *fqcns], capture_output=True, text=True, check=False, cwd=ROOT)
     assert finished.returncode == 0, finished.stderr

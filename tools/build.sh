@@ -18,7 +18,7 @@ tools/copy_tracked.sh "$work/source"
 )
 mkdir -p build
 "$python" -m ansible galaxy collection build --force --output-path build "$work/source"
-tarball=$(ls -t build/oncall-runbooks-*.tar.gz | head -n 1)
+tarball=build/oncall-runbooks-$(sed -n 's/^version: //p' galaxy.yml).tar.gz
 
 export ANSIBLE_COLLECTIONS_PATH=$work/installed ANSIBLE_LOCALHOST_WARNING=false ANSIBLE_INVENTORY_UNPARSED_WARNING=false
 "$python" -m ansible galaxy collection install --no-deps --pre --collections-path "$work/installed" "$tarball"

@@ -45,7 +45,7 @@ def pytest_leg(name: str, python: Path, *arguments: str) -> Leg:
     report = CACHE / f"{name.replace(' ', '-')}.xml"
     report.unlink(missing_ok=True)
     jobs = os.environ.get("JOBS") or str(os.cpu_count() or 1)
-    command = [python, "-m", "pytest", "--quiet", "-n", jobs, f"--junit-xml={report}", *arguments]
+    command: list[str | Path] = [python, "-m", "pytest", "--quiet", "-n", jobs, f"--junit-xml={report}", *arguments]
     started = time.monotonic()
     exit_code = subprocess.run(command, cwd=ROOT, check=False).returncode
     seconds = time.monotonic() - started
@@ -80,7 +80,7 @@ def newest_environment() -> Path | None:
     if not stamp.exists() or stamp.read_text() != wanted:
         print(f"Making {NEWEST_VENV.name} with {found[0]}", flush=True)
         subprocess.run([found[0], "-m", "venv", "--clear", NEWEST_VENV], check=True)
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+        pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
         subprocess.run([*pip, "--require-hashes", "-r", NEWEST_REQUIREMENTS], check=True)
         stamp.write_text(wanted)
     return python
