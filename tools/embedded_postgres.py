@@ -285,17 +285,18 @@ def template_data_dir(install: Install) -> Path:
     if not template.is_dir():
         with locked(CACHE / ".lock"):
             if not template.is_dir():
-                work = guarded_run_directory() / f"initdb-{install.version}"
+                work = Path(tempfile.mkdtemp(dir=guarded_run_directory())) / "data"
                 initdb(install, work)
                 partial = template.with_name(f"{template.name}.partial")
                 shutil.rmtree(partial, ignore_errors=True)
                 subprocess.run(["cp", "-R", "--", work, partial], check=True)
                 partial.rename(template)
-                shutil.rmtree(work)
+                shutil.rmtree(work.parent)
     return template
 
 
 def initdb(install: Install, data_dir: Path) -> None:
+    data_dir.parent.chmod(0o755)
     data_dir.mkdir(mode=0o700)
     give_to_server_account(data_dir)
     options = ["--no-sync", "--encoding=UTF8", "--locale=C", "--auth=trust", f"--username={SUPERUSER}"]
@@ -309,8 +310,11 @@ def initdb(install: Install, data_dir: Path) -> None:
 
 
 def reachable(install: Install, run_directory: Path) -> Install:
-    """Copy the binaries into the run directory when the server's user can't reach them (a clone under /root)."""
-    if may_execute(install.bin_dir / "postgres"):
+    """Copy the binaries into the run directory when the server's user can't reach them (a clone under /root).
+
+    Likewise when a shell would read their path otherwise: initdb calls postgres through one, in double quotes.
+    """
+    if may_execute(install.bin_dir / "postgres") and not set('"$`\\') & set(str(install.home)):
         return install
     home = run_directory / f"install-{install.version}-{install.home.name}"
     if not home.is_dir():

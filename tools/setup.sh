@@ -69,7 +69,7 @@ make_environment() {
     mv .venv/stamp .venv/stamp.next
   fi
   say "Installing $requirements (pinned, with hashes)"
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r "$requirements"
+  "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r "$requirements"
   printf '%s\n' "$wanted" >>.venv/stamp.next
   mv .venv/stamp.next .venv/stamp
 }
