@@ -52,11 +52,10 @@ def parse_jlist(text: str) -> list[dict[str, Any]]:
         CommandFailed: there is no list in it (code ``output_unreadable``).
     """
     for line in text.splitlines():
-        start = line.find("[{") if "[{" in line else line.find("[]")
-        if start < 0:
+        if not line.startswith(("[{", "[]")):
             continue
         try:
-            value = json.loads(line[start:])
+            value = json.loads(line)
         except ValueError:
             continue
         if isinstance(value, list) and all(isinstance(item, dict) for item in value):

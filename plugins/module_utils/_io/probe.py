@@ -42,15 +42,18 @@ _MOVED = (301, 302, 303, 307, 308)
 Box = queue.SimpleQueue[Any]
 
 
-def run_probes(probes: Sequence[Probe], commands: CommandRunner, seconds: float) -> tuple[Optional[str], ...]:
-    """Carry out all probes at once and return why each failed, or None; none takes longer than ``seconds``.
+def run_probes(
+    probes: Sequence[Probe], commands: CommandRunner, seconds: float, monotonic: Callable[[], float]
+) -> tuple[Optional[str], ...]:
+    """Carry out all probes at once and return why each failed, or None; all together take no longer than ``seconds``.
 
     Each runs in a thread of its own that is given up when its time is over: name resolution and a server that was
     stopped know no time-out.
     """
     limits = [min(probe.timeout, seconds) for probe in probes]
+    began = monotonic()
     boxes = [_start(partial(_ask, probe, commands, limit)) for probe, limit in zip(probes, limits)]
-    return tuple(_collect(box, limit) for box, limit in zip(boxes, limits))
+    return tuple(_collect(box, limit, limit - (monotonic() - began)) for box, limit in zip(boxes, limits))
 
 
 def _start(ask: Callable[[], Optional[str]]) -> Box:
@@ -68,11 +71,11 @@ def _start(ask: Callable[[], Optional[str]]) -> Box:
     return box
 
 
-def _collect(box: Box, seconds: float) -> Optional[str]:
+def _collect(box: Box, limit: float, left: float) -> Optional[str]:
     try:
-        answer = box.get(timeout=seconds)
+        answer = box.get(timeout=max(0.0, left))
     except queue.Empty:
-        return f"no answer within {seconds:.1f} s"
+        return f"no answer within {limit:.1f} s"
     if isinstance(answer, Exception):
         raise answer
     return None if answer is None else str(answer)

@@ -154,7 +154,7 @@ class ServiceRestart:
 
     def _ask(self, seconds: float) -> tuple[str, ...]:
         failures = []
-        answers = run_probes(self._probes, self._task.commands, seconds)
+        answers = run_probes(self._probes, self._task.commands, seconds, self._task.clock.monotonic)
         for probe, failure in zip(self._probes, answers):
             self._tally[probe.name].count(failure)
             if failure is not None:
