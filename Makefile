@@ -7,7 +7,8 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
 export ANSIBLE_HOME := $(CURDIR)/.cache/ansible
-PYTHON := .venv/bin/python
+# In a folder with an odd name .venv is a link to a place with a plain one, see tools/setup.sh.
+PYTHON = "$$(readlink -f .venv)/bin/python"
 JOBS ?= $(shell nproc)
 PYTEST := $(PYTHON) -m pytest --quiet -n $(JOBS)
 
@@ -22,7 +23,7 @@ demo: ## run the weekly maintenance on a throwaway PostgreSQL 18 that has real w
 	@$(PYTHON) tools/demo.py up
 
 demo-clean: ## stop the demo's servers and remove every trace of it
-	@if [ -x $(PYTHON) ]; then $(PYTHON) tools/demo.py clean; else echo "There is no demo here."; fi
+	@if [ -x .venv/bin/python ]; then $(PYTHON) tools/demo.py clean; else echo "There is no demo here."; fi
 
 test: lint unit integration ## all gates that need no containers: lint, types, unit, integration on the oldest and newest PostgreSQL
 

@@ -5,7 +5,7 @@
 # underscored name; the dashed files stay, playbooks import each other by them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python=$PWD/.venv/bin/python
+python=$(readlink -f .venv)/bin/python
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

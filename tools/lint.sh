@@ -2,7 +2,8 @@
 # Runs every gate, also after one has failed, and ends with the list of those that did.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
-python=.venv/bin/python
+bin=$(readlink -f .venv)/bin
+python=$bin/python
 failed=()
 
 gate() {
@@ -19,20 +20,20 @@ gate() {
 shell_files() { git ls-files -z --cached --others --exclude-standard '*.sh' .ci/run | xargs -0 shellcheck; }
 
 collection_docs() {
-  .venv/bin/antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self \
+  "$bin/antsibull-docs" lint-collection-docs --plugin-docs --validate-collection-refs=self \
     --disallow-unknown-collection-refs .
 }
 
-gate "ruff check" $python -m ruff check .
-gate "ruff format" $python -m ruff format --check .
-gate "mypy" $python -m mypy
-gate "import rules" .venv/bin/lint-imports --no-logo
-gate "yamllint" $python -m yamllint --strict .
+gate "ruff check" "$python" -m ruff check .
+gate "ruff format" "$python" -m ruff format --check .
+gate "mypy" "$python" -m mypy
+gate "import rules" "$bin/lint-imports" --no-logo
+gate "yamllint" "$python" -m yamllint --strict .
 gate "shellcheck" shell_files
-gate "ansible-lint" $python -m ansiblelint --offline --profile production
+gate "ansible-lint" "$python" -m ansiblelint --offline --profile production
 gate "collection docs" collection_docs
-gate "changelog" .venv/bin/antsibull-changelog lint
-gate "changelog history" .venv/bin/antsibull-changelog lint-changelog-yaml changelogs/changelog.yaml
+gate "changelog" "$bin/antsibull-changelog" lint
+gate "changelog history" "$bin/antsibull-changelog" lint-changelog-yaml changelogs/changelog.yaml
 gate "ansible-test sanity" tools/sanity.sh
 
 if [ ${#failed[@]} -gt 0 ]; then

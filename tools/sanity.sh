@@ -5,7 +5,7 @@
 # environment, so that pip's settings have to be in a file to reach it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python=$PWD/${1:-.venv}/bin/python
+python=$(readlink -f "${1:-.venv}")/bin/python
 case $PWD in *[!A-Za-z0-9/._-]*) cache=${XDG_CACHE_HOME:-$HOME/.cache}/oncall-runbooks/sanity-$(pwd | sha256sum | cut -c1-16) ;;
   *) cache=$PWD/.cache/sanity ;;
 esac

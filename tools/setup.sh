@@ -45,11 +45,15 @@ python311() { # a shim may carry the name and not work: run it
   return 1
 }
 
-venv_folder() { # scripts in a venv carry its path in their first line, which these characters break
-  case $PWD in
-    *[\"\$\`\\:%]*) echo "${XDG_CACHE_HOME:-$HOME/.cache}/oncall-runbooks/venv-$(pwd | sha256sum | cut -c1-16)" ;;
-    *) echo "$PWD/.venv" ;;
-  esac
+venv_folder() { # Ansible does not quote the path of the interpreter that it runs modules with
+  local base
+  for base in "$PWD/.venv" "${XDG_CACHE_HOME:-$HOME/.cache}/oncall-runbooks" "/var/tmp/oncall-runbooks-$(id -u)"; do
+    case $base in
+      *[!A-Za-z0-9/._-]*) ;;
+      "$PWD/.venv") echo "$base" && return ;;
+      *) echo "$base/venv-$(pwd | sha256sum | cut -c1-16)" && return ;;
+    esac
+  done
 }
 
 make_environment() {
@@ -62,6 +66,7 @@ make_environment() {
     say "Making the virtual environment .venv"
     rm -rf .venv "$folder"
     mkdir -p "$(dirname "$folder")"
+    [ -O "$(dirname "$folder")" ] || { say "$(dirname "$folder") belongs to somebody else"; exit 1; }
     [ "$folder" = "$PWD/.venv" ] || ln -s "$folder" .venv
     "$python" -m venv "$folder"
     printf '%s\n' "$place" >.venv/stamp.next
