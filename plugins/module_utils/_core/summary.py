@@ -1,0 +1,240 @@
+# Copyright (c) The oncall.runbooks maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the collection: it can change without notice.
+
+"""What a run did, read from the results of its tasks: one line per host and step, worst first."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence
+
+from .redact import printable, redact_text
+from .result import CRITICAL, OK, UNKNOWN, WARNING
+from .units import count_of
+
+FAILED, UNREACHABLE = "failed", "unreachable"
+RANK = {OK: 0, UNKNOWN: 1, WARNING: 2, CRITICAL: 3, UNREACHABLE: 4, FAILED: 4}
+_CONTRACT = frozenset({"plan", "steps", "findings", "status"})
+_MSG_LIMIT = 600
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that is not right: the ``check`` or failure code it goes by, and the sentence."""
+
+    check: str
+    status: str
+    msg: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One step on one host. ``planned`` counts what a real run would do; ``details`` name it, or what was not done."""
+
+    host: str
+    step: str
+    status: str
+    msg: str
+    changed: bool = False
+    planned: int = 0
+    done: int = 0
+    skipped: int = 0
+    failed: int = 0
+    duration_seconds: float = 0.0
+    notices: tuple[Notice, ...] = ()
+    details: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DecisionPoint:
+    """What a person decides: in which case (``checks`` and failure codes, or their beginnings), and what then."""
+
+    when: str
+    then: str
+    checks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The whole run. ``again`` is the command that repeats it for one host (``{host}`` stands for its name)."""
+
+    runbook: str
+    lines: tuple[Line, ...]
+    check_mode: bool = False
+    duration_seconds: float = 0.0
+    decision_points: tuple[DecisionPoint, ...] = ()
+    again: str = ""
+
+    @property
+    def status(self) -> str:
+        """Return the worst verdict of all lines."""
+        return worst(line.status for line in self.lines)
+
+    @property
+    def changed(self) -> bool:
+        """Tell whether anything was changed, or would be in check mode."""
+        return any(line.changed for line in self.lines)
+
+    def hosts(self) -> tuple[str, ...]:
+        """Return the hosts, the worst first, else in the order in which they were met."""
+        names = list(dict.fromkeys(line.host for line in self.lines))
+        return tuple(sorted(names, key=lambda name: -RANK[self.status_of(name)]))
+
+    def status_of(self, host: str) -> str:
+        """Return the worst verdict of one host."""
+        return worst(line.status for line in self.lines if line.host == host)
+
+    def lines_of(self, host: str) -> tuple[Line, ...]:
+        """Return one host's lines in the order of the run."""
+        return tuple(line for line in self.lines if line.host == host)
+
+
+@dataclass(frozen=True)
+class Todo:
+    """One thing that needs a person, on which hosts, and the next thing to do: in words, or as a command."""
+
+    status: str
+    step: str
+    msg: str
+    hosts: tuple[str, ...]
+    next: str = ""
+    command: str = ""
+
+
+def worst(statuses: Iterable[str]) -> str:
+    """Return the worst verdict.
+
+    >>> worst(["ok", "critical", "failed"]), worst([])
+    ('failed', 'ok')
+    """
+    return max(statuses, key=RANK.__getitem__, default=OK)
+
+
+def follows_contract(result: Mapping[str, Any]) -> bool:
+    """Tell whether a result has the keys of this collection's modules."""
+    return result.keys() >= _CONTRACT or (isinstance(result.get("failure"), Mapping) and "code" in result["failure"])
+
+
+def line_of(
+    host: str, step: str, task: str, result: Mapping[str, Any], duration: float, failed: bool, check_mode: bool
+) -> Optional[Line]:
+    """Return the line of a result, or None when it tells nothing: a foreign task that went well and changed nothing."""
+    if follows_contract(result):
+        return _contract_line(host, step, result, duration, failed, check_mode)
+    if not failed and not result.get("changed"):
+        return None
+    text = _text(result.get("msg") or task) if failed else _text(task)
+    notices = (Notice("task_failed", FAILED, text),) if failed else ()
+    return Line(host, step, FAILED if failed else OK, text, not failed, duration_seconds=duration, notices=notices)
+
+
+def unreachable_line(host: str, step: str, result: Mapping[str, Any], duration: float) -> Line:
+    """Return the line of a host that does not answer."""
+    text = _text(result.get("msg") or "no connection")
+    return Line(host, step, UNREACHABLE, text, False, 0, 0, 0, 0, duration, (Notice(UNREACHABLE, UNREACHABLE, text),))
+
+
+def _contract_line(
+    host: str, step: str, result: Mapping[str, Any], duration: float, failed: bool, check_mode: bool
+) -> Line:
+    steps = _mappings(result.get("steps"))
+    notices = [
+        Notice(str(finding.get("check")), _verdict(finding.get("status")), _text(finding.get("msg")))
+        for finding in _mappings(result.get("findings"))
+        if _verdict(finding.get("status")) != OK
+    ]
+    status = worst([_verdict(result.get("status", OK)), *(notice.status for notice in notices)])
+    text = _text(result.get("msg"))
+    if failed:
+        status = FAILED
+        if "failure" in result or not notices:
+            notices.insert(0, Notice(str((result.get("failure") or {}).get("code") or "failed"), FAILED, text))
+    failures = [entry for entry in steps if entry.get("status") == "failed"]
+    if failures and not failed:
+        status = worst([status, WARNING])
+    left_out = [entry for entry in steps if entry.get("status") in ("failed", "skipped")]
+    plan = _mappings(result.get("plan")) if check_mode else []
+    return Line(
+        host,
+        step,
+        status,
+        text,
+        changed=bool(result.get("changed")),
+        planned=len(plan),
+        done=sum(1 for entry in steps if entry.get("status") == "done"),
+        skipped=len(left_out) - len(failures),
+        failed=len(failures),
+        duration_seconds=duration,
+        notices=tuple(notices),
+        details=(
+            *(_text(f"{entry.get('action')} {entry.get('target')}: {entry.get('reason')}") for entry in plan),
+            *(_text(f"{entry.get('status')} {entry.get('id')}: {entry.get('detail')}") for entry in left_out),
+        ),
+    )
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, (list, tuple)) else []
+
+
+def _verdict(status: Any) -> str:
+    return status if status in RANK else UNKNOWN
+
+
+def _text(value: Any) -> str:
+    return printable(redact_text(" ".join(str("" if value is None else value).split())), _MSG_LIMIT)
+
+
+def todos(summary: Summary) -> tuple[Todo, ...]:
+    """Return what needs a person, worst first; the same sentence on several hosts is one entry."""
+    found: dict[tuple[str, str, str, str], list[str]] = {}
+    for line, notice in _notices(summary):
+        hosts = found.setdefault((notice.status, line.step, notice.check, notice.msg), [])
+        if line.host not in hosts:
+            hosts.append(line.host)
+    entries = [
+        Todo(status, step, msg, tuple(hosts), _next(summary, check), _command(summary, status, hosts))
+        for (status, step, check, msg), hosts in found.items()
+    ]
+    return tuple(sorted(entries, key=lambda todo: -RANK[todo.status]))
+
+
+def _notices(summary: Summary) -> Iterator[tuple[Line, Notice]]:
+    """Yield what is not right; in check mode without what the plan is about to mend."""
+    for line in summary.lines:
+        if line.planned and line.status != FAILED:
+            continue
+        yield from ((line, notice) for notice in line.notices)
+        if line.failed and not line.notices:
+            yield line, Notice("step_failed", WARNING, f"{count_of(line.failed, 'action')} failed: {line.msg}")
+
+
+def _next(summary: Summary, check: str) -> str:
+    for point in summary.decision_points:
+        if any(check == known or check.startswith(f"{known}:") for known in point.checks):
+            return point.then
+    return ""
+
+
+def _command(summary: Summary, status: str, hosts: Sequence[str]) -> str:
+    """Return the command that tries a failed host again."""
+    return summary.again.replace("{host}", ",".join(hosts)) if RANK[status] >= RANK[FAILED] else ""
+
+
+def as_json(summary: Summary) -> dict[str, Any]:
+    """Return the summary as plain data."""
+    return {
+        "runbook": summary.runbook,
+        "status": summary.status,
+        "check_mode": summary.check_mode,
+        "changed": summary.changed,
+        "duration_seconds": round(summary.duration_seconds, 3),
+        "needs_a_person": [asdict(todo) for todo in todos(summary)],
+        "hosts": {
+            host: {"status": summary.status_of(host), "steps": [asdict(line) for line in summary.lines_of(host)]}
+            for host in summary.hosts()
+        },
+    }
