@@ -1,0 +1,337 @@
+# Copyright (c) The oncall.runbooks maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the collection: it can change without notice.
+
+"""Log rotation: what is to be done about a directory of logs, from the facts and the policy alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Optional, Sequence
+
+from .log_rotation import FREE, HELD, UNCLEAR, Entry, Family, Generation, Holdings, Policy, Refusal, Survey
+from .log_rotation_names import generation_name
+from .units import count_of, human_duration, human_size
+
+CLEAN, SETTLE, CREATE, REMOVE, ROTATE, REOPEN, PRUNE, COMPRESS = (
+    "clean", "settle", "create", "remove", "rotate", "reopen", "prune", "compress",
+)  # fmt: skip
+# The order of the work: what a killed run left comes first; a generation goes only after its successor is there, and
+# before new space is needed.
+ORDER = (CLEAN, SETTLE, CREATE, REMOVE, ROTATE, REOPEN, PRUNE, COMPRESS)
+QUIET_SECONDS = 3600.0  # where nobody can tell whether a file is written to, it counts as finished after this long
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One thing to do to one file.
+
+    ``follows`` is the id of the operation that must be done first; ``target`` is the file name that is made or
+    kept. ``size`` and ``estimate`` are bytes before and (guessed) after.
+    """
+
+    kind: str
+    path: str
+    reason: str
+    entry: Optional[Entry] = None
+    target: str = ""
+    size: int = 0
+    estimate: int = 0
+    follows: str = ""
+    log: str = ""
+
+    @property
+    def id(self) -> str:
+        """Name the operation in the plan and the steps."""
+        return f"{self.kind}:{self.path}"
+
+
+@dataclass(frozen=True)
+class Work:
+    """All operations in order, and the logs that cannot be rotated now, with the reason."""
+
+    operations: tuple[Operation, ...] = ()
+    blocked: tuple[Refusal, ...] = ()
+    unclear: tuple[Refusal, ...] = ()
+    generations: int = 0
+    total_size: int = 0  # what the generations will occupy, guessed
+
+    def of(self, kind: str) -> tuple[Operation, ...]:
+        """Return the operations of one kind."""
+        return tuple(operation for operation in self.operations if operation.kind == kind)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one log needs, and the generations that stay."""
+
+    operations: tuple[Operation, ...] = ()
+    blocked: tuple[Refusal, ...] = ()
+    unclear: tuple[Refusal, ...] = ()
+    kept: tuple[Generation, ...] = ()
+
+
+def is_due(family: Family, policy: Policy, now: float) -> str:
+    """Return why a log is to be rotated, or "" when it is not."""
+    live = family.live
+    if live is None or live.size < max(policy.min_size, 1):
+        return ""
+    if policy.max_size is not None and live.size >= policy.max_size:
+        return f"{human_size(live.size)}, limit {human_size(policy.max_size)}"
+    if not family.generations:
+        return f"never rotated, {human_size(live.size)}"
+    # A clock that was set back must not stop the rotation: what lies in the future says nothing.
+    past = [generation.moment for generation in family.generations if generation.moment <= now]
+    if not past:
+        return f"last rotated in the future, {human_size(live.size)}"
+    age = now - max(past)
+    return f"last rotated {human_duration(age)} ago, {human_size(live.size)}" if age >= policy.max_age else ""
+
+
+def plan_work(survey: Survey, holdings: Holdings, policy: Policy, now: float, ratio: float) -> Work:
+    """Return what is to be done; ``ratio`` is the guessed share of its size that a compressed file keeps."""
+    parts = [_part(family, holdings, policy, now, ratio) for family in survey.families]
+    operations = [Operation(CLEAN, e.path, "left by a run that was killed", e) for e in survey.staging]
+    operations += _missing_logs(survey, policy)
+    operations += [operation for part in parts for operation in part.operations]
+    kept = [generation for part in parts for generation in part.kept]
+    pruned, total = _prune_total(kept, operations, policy, ratio)
+    gone = {operation.path for operation in pruned}
+    operations = [operation for operation in operations if operation.path not in gone] + pruned
+    operations += _reopen(operations, holdings, policy)
+    rank = {kind: position for position, kind in enumerate(ORDER)}
+    return Work(
+        tuple(sorted(operations, key=lambda operation: rank[operation.kind])),
+        tuple(refusal for part in parts for refusal in part.blocked),
+        tuple(refusal for part in parts for refusal in part.unclear),
+        len(kept) - len(pruned) + sum(1 for operation in operations if operation.kind == ROTATE),
+        total,
+    )
+
+
+def _missing_logs(survey: Survey, policy: Policy) -> list[Operation]:
+    """Return the logs that a run renamed and did not live to create again: its working directory is still there."""
+    killed = {entry.directory for entry in survey.staging} if policy.create else set()
+    found = []
+    for family in survey.families:
+        newest = next(iter(family.generations), None)
+        if family.directory in killed and family.live is None and newest is not None and newest.plain:
+            reason = "renamed by a run that was killed"
+            found.append(Operation(CREATE, family.path, reason, newest.entry, log=family.log))
+    return found
+
+
+def _part(family: Family, holdings: Holdings, policy: Policy, now: float, ratio: float) -> _Part:
+    leftovers = _leftovers(family)
+    removed = {operation.path for operation in leftovers}
+    kept = tuple(generation for generation in family.generations if generation.entry.path not in removed)
+    settled = replace(family, generations=kept)
+    live, blocked, unclear = _live(settled, holdings, policy, now)
+    rotation = next((operation for operation in live if operation.kind == ROTATE), None)
+    prunes = _prunes(settled, rotation, holdings, policy, now)
+    pruned = {operation.path for operation in prunes}
+    kept = tuple(generation for generation in kept if generation.entry.path not in pruned)
+    waiting, held, doubtful = _compressions(replace(family, generations=kept), rotation, holdings, policy, now)
+    compressions = [_estimated(operation, ratio) for operation in waiting]
+    return _Part((*leftovers, *live, *prunes, *compressions), (*blocked, *held), (*unclear, *doubtful), kept)
+
+
+def _leftovers(family: Family) -> list[Operation]:
+    compressed = {_stem(generation): generation for generation in family.generations if not generation.plain}
+    found = []
+    for generation in (*family.generations, *family.copied):
+        entry, twin = generation.entry, compressed.get(_stem(generation))
+        if generation.ours and entry.size == 0:
+            found.append(Operation(CLEAN, entry.path, "left empty by a run that was killed", entry))
+        elif generation in family.copied:
+            name = generation_name(family.log, generation.order)
+            reason = "copied by a run that was killed before or after it truncated the log"
+            found.append(Operation(SETTLE, entry.path, reason, entry, name, entry.size, entry.size, log=family.log))
+        elif generation.plain and twin is not None and twin.entry.size > 0:
+            reason = "already compressed by a run that was killed"
+            found.append(Operation(SETTLE, entry.path, reason, entry, twin.entry.name, entry.size, log=family.log))
+    return found
+
+
+def _stem(generation: Generation) -> str:
+    name = generation.entry.name
+    return name[: len(name) - len(generation.tail)] if generation.ours else name
+
+
+def _live(
+    family: Family, holdings: Holdings, policy: Policy, now: float
+) -> tuple[list[Operation], list[Refusal], list[Refusal]]:
+    live, reason = family.live, is_due(family, policy, now)
+    if live is None:
+        return [], [], []
+    verdict = holdings.verdict(live.identity)
+    idle = now - live.mtime
+    if policy.prune_logs_age is not None and idle >= policy.prune_logs_age and verdict == FREE:
+        text = f"not written for {human_duration(idle)}, limit {human_duration(policy.prune_logs_age)}"
+        return [Operation(REMOVE, live.path, text, live, size=live.size)], [], []
+    if not reason:
+        return [], [], []
+    obstacle = _obstacle(live, holdings, policy)
+    if obstacle:
+        return [], [Refusal(live.path, obstacle)], []
+    name = generation_name(family.log, _next_stamp(family, now))
+    rotate = Operation(ROTATE, live.path, reason, live, name, live.size, live.size, log=family.log)
+    doubt = (
+        f"cannot tell whether one of {count_of(holdings.unseen, 'process', 'processes')} that hide their files has it"
+    )
+    return [rotate], [], [Refusal(live.path, doubt)] if verdict == UNCLEAR else []
+
+
+def _next_stamp(family: Family, now: float) -> float:
+    # Later than every stamp there is: names sort as they were written, also when the clock was set back.
+    stamps = [generation.order for generation in (*family.generations, *family.copied) if generation.ours]
+    return max([float(int(now)), *(stamp + 1 for stamp in stamps)])
+
+
+def _obstacle(live: Entry, holdings: Holdings, policy: Policy) -> str:
+    if policy.reopening.asks or holdings.verdict(live.identity) != HELD:
+        return ""
+    writers = holdings.writers(live.identity)
+    names = ", ".join(f"{holder.command} (pid {holder.pid})" for holder in writers[:3])
+    if policy.reopening.method == "none":
+        return f"held open by {names or 'a process that cannot be seen'}, and reopen says no way to tell it"
+    if not writers:
+        return (
+            "written by a process that cannot be seen: whether it appends is not known, truncating could leave a hole"
+        )
+    if not all(holder.appends for holder in writers):
+        return f"written by {names} without O_APPEND: truncating would leave a hole; let it reopen the file instead"
+    return ""
+
+
+def _prunes(
+    family: Family, rotation: Optional[Operation], holdings: Holdings, policy: Policy, now: float
+) -> list[Operation]:
+    eligible = [generation for generation in family.generations if generation.ours or policy.prune_existing]
+    found = []
+    for position, generation in enumerate(eligible):
+        age = now - generation.moment
+        successor = ""
+        if policy.prune_age is not None and age >= policy.prune_age:
+            reason = f"rotated {human_duration(age)} ago, limit {human_duration(policy.prune_age)}"
+        elif policy.keep and position >= policy.keep:
+            reason = f"more than {count_of(policy.keep, 'generation')}"
+        elif policy.keep and rotation is not None and position + 1 >= policy.keep:
+            reason, successor = f"more than {count_of(policy.keep, 'generation')}", rotation.id
+        else:
+            continue
+        if holdings.verdict(generation.entry.identity) != HELD:
+            found.append(_prune(generation, reason, successor))
+    return found
+
+
+def _prune(generation: Generation, reason: str, follows: str = "") -> Operation:
+    return Operation(
+        PRUNE, generation.entry.path, reason, generation.entry, size=generation.entry.size, follows=follows
+    )
+
+
+def _compressions(
+    family: Family, rotation: Optional[Operation], holdings: Holdings, policy: Policy, now: float
+) -> tuple[list[Operation], list[Refusal], list[Refusal]]:
+    found: list[Operation] = []
+    held: list[Refusal] = []
+    doubtful: list[Refusal] = []
+    if not policy.suffix:
+        return found, held, doubtful
+    newest_first = [*_fresh(family, rotation), *_waiting(family)]
+    for operation in newest_first[1:] if policy.delay_compress else newest_first:
+        entry = operation.entry
+        verdict = FREE if entry is None else holdings.verdict(entry.identity)
+        if operation.follows and (verdict == HELD or policy.reopening.method == "copytruncate"):
+            verdict = FREE  # by then its writer was told, or never had it
+        if verdict == FREE or (verdict == HELD and policy.reopening.asks):
+            found.append(replace(operation, target=operation.target + policy.suffix, reason=_why(verdict, operation)))
+        elif verdict == HELD:
+            held.append(Refusal(operation.path, "still written to, and reopen says no way to tell the process"))
+        elif entry is not None and now - entry.mtime >= QUIET_SECONDS:
+            found.append(replace(operation, target=operation.target + policy.suffix))
+        else:
+            doubtful.append(Refusal(operation.path, "cannot tell whether it is still written to: not compressed yet"))
+    return found, held, doubtful
+
+
+def _why(verdict: str, operation: Operation) -> str:
+    return operation.reason if verdict == FREE else "not compressed, still written to"
+
+
+def _fresh(family: Family, rotation: Optional[Operation]) -> list[Operation]:
+    """Return the compression of what this run is about to leave."""
+    found = []
+    if rotation is not None and rotation.entry is not None:
+        found.append(
+            Operation(COMPRESS, family.path, "rotated now", rotation.entry, rotation.target, rotation.size,
+                      follows=rotation.id, log=family.log)
+        )  # fmt: skip
+    for copy in family.copied:
+        if copy.entry.size:
+            name = generation_name(family.log, copy.order)
+            found.append(
+                Operation(COMPRESS, copy.entry.path, "copied by a run that was killed", copy.entry, name,
+                          copy.entry.size, follows=f"{SETTLE}:{copy.entry.path}", log=family.log)
+            )  # fmt: skip
+    return found
+
+
+def _waiting(family: Family) -> list[Operation]:
+    return [
+        Operation(COMPRESS, generation.entry.path, "not compressed", generation.entry, generation.entry.name,
+                  generation.entry.size, log=family.log)
+        for generation in family.generations if generation.plain
+    ]  # fmt: skip
+
+
+def _estimated(operation: Operation, ratio: float) -> Operation:
+    return replace(operation, estimate=int(operation.size * ratio))
+
+
+def _prune_total(
+    kept: Sequence[Generation], operations: Sequence[Operation], policy: Policy, ratio: float
+) -> tuple[list[Operation], int]:
+    """Return the oldest generations that must go so that all together keep the limit, and what is left of them."""
+    compressed = {operation.path for operation in operations if operation.kind == COMPRESS and not operation.follows}
+    sizes = [generation.entry.size for generation in kept]
+    guessed = [int(s * ratio) if g.entry.path in compressed else s for g, s in zip(kept, sizes)]
+    fresh = [o for o in operations if o.kind == ROTATE]
+    total = sum(guessed) + sum(int(o.size * (1.0 if policy.delay_compress else ratio)) for o in fresh)
+    pruned: list[Operation] = []
+    if policy.max_total_size is None:
+        return pruned, total
+    oldest_first = sorted(zip(kept, guessed), key=lambda pair: pair[0].moment)
+    for generation, size in oldest_first:
+        if total <= policy.max_total_size:
+            break
+        if generation.ours or policy.prune_existing:
+            reason = f"all generations together over {human_size(policy.max_total_size)}, this is among the oldest"
+            pruned.append(_prune(generation, reason))
+            total -= size
+    return pruned, total
+
+
+def _reopen(operations: Sequence[Operation], holdings: Holdings, policy: Policy) -> list[Operation]:
+    if not policy.reopening.asks:
+        return []
+    touched = [o for o in operations if o.kind == ROTATE or (o.kind == COMPRESS and not o.follows)]
+    held = [o for o in touched if o.entry is not None and holdings.verdict(o.entry.identity) != FREE]
+    if not held:
+        return []
+    reason = f"{count_of(len(held), 'file')} held open for writing"
+    return [Operation(REOPEN, policy.reopening.target, reason, target=policy.reopening.command)]
+
+
+def candidates(survey: Survey, policy: Policy, now: float) -> tuple[list[Entry], list[Entry]]:
+    """Return the logs that may have to be rotated or removed, and the generations that wait for compression."""
+    logs = []
+    for family in survey.families:
+        live = family.live
+        idle = policy.prune_logs_age is not None and live is not None and now - live.mtime >= policy.prune_logs_age
+        if live is not None and (idle or is_due(family, policy, now)):
+            logs.append(live)
+    return logs, [generation.entry for generation in survey.generations() if generation.plain]
