@@ -268,6 +268,10 @@ def _manager(task: Task) -> ServiceManager:
 
 def _command_pair(task: Task) -> CommandPair:
     params, given = task.params, task.params["commands"]
+    if not given:
+        raise InvalidValue(
+            "commands is empty", hint="say how to restart the service: commands: restart, or stop and start"
+        )
     argvs = {name: tuple(given[name]) for name in _COMMANDS if given[name]}
     restart: tuple[Order, ...] = ()
     if "restart" in argvs:

@@ -1,0 +1,148 @@
+"""service_restart against a scripted systemd: every call, in order, and no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plugins.module_utils._core.errors import OpsError
+from plugins.module_utils._core.result import Outcome
+from plugins.module_utils._core.service_systemd import journal_command, show_command
+from plugins.module_utils._io.progress import ProgressFile
+from plugins.module_utils._module.run import Task
+from plugins.module_utils._module.service import ServiceRestart, service_restart_spec
+from tests.support.dialogue import Dialogue, FakeClock, Line, option_defaults
+
+RECORDED = Path(__file__).resolve().parents[2] / "data" / "systemd"
+SHOW = show_command("nginx.service", "system")
+RESTART = ["systemctl", "--no-ask-password", "restart", "--", "nginx.service"]
+STARTED = 1772337600  # the fake clock's epoch seconds, 2026-03-01T04:00:00Z
+JOURNAL = journal_command("nginx.service", "system", 20, STARTED - 1)
+
+
+def unit(name: str = "active", **changes: Any) -> str:
+    """Return what systemctl show prints for nginx; its process is one that cannot be: nothing of /proc is read."""
+    facts = dict(line.split("=", 1) for line in (RECORDED / f"{name}.txt").read_text().splitlines())
+    facts.update({"Id": "nginx.service", "MainPID": "4194399", "UnitFileState": "enabled", **changes})
+    return "".join(f"{key}={value}\n" for key, value in facts.items())
+
+
+OLD = unit()
+NEW = unit(InvocationID="new", ActiveEnterTimestampMonotonic="9", MainPID="4194400")
+
+
+def looks(*texts: str) -> list[Line]:
+    return [Line(SHOW, text) for text in texts]
+
+
+def operation(script: list[Line], **given: Any) -> tuple[ServiceRestart, Dialogue]:
+    commands, clock = Dialogue(script), FakeClock()
+    params = option_defaults(service_restart_spec().options, {"name": "nginx", **given})
+    return ServiceRestart(Task(params, clock, commands, ProgressFile(None, clock.monotonic))), commands
+
+
+def carried_out(script: list[Line], **given: Any) -> Outcome:
+    restart, commands = operation(script, **given)
+    outcome = restart.apply(restart.decide())
+    commands.assert_over()
+    return outcome
+
+
+def failed(script: list[Line], **given: Any) -> OpsError:
+    restart, commands = operation(script, **given)
+    with pytest.raises(OpsError) as error:
+        restart.apply(restart.decide())
+    commands.assert_over()
+    return error.value
+
+
+def test_a_restart_is_one_command_and_three_good_polls() -> None:
+    outcome = carried_out([*looks(OLD), Line(RESTART), *looks(NEW, NEW, NEW), *looks(NEW)])
+    assert [step.status for step in outcome.steps] == ["done", "done"]
+    assert outcome.after["pids"] == [4194400]
+    assert "pid 4194399, now: active (running), pid 4194400" in outcome.msg
+
+
+def test_the_configuration_is_checked_between_looking_and_acting() -> None:
+    check = Line(["nginx", "-t"])
+    carried_out([*looks(OLD), check, Line(RESTART), *looks(NEW, NEW, NEW, NEW)], config_check=["nginx", "-t"])
+    error = failed([*looks(OLD), Line(["nginx", "-t"], rc=1, stderr="line 7\n")], config_check=["nginx", "-t"])
+    assert error.code == "config_invalid" and error.partial == {}
+
+
+def test_a_changed_unit_file_is_loaded_first() -> None:
+    reload = Line(["systemctl", "--no-ask-password", "daemon-reload"])
+    changed = unit(NeedDaemonReload="yes")
+    outcome = carried_out([*looks(changed), reload, Line(RESTART), *looks(NEW, NEW, NEW, NEW)], condition="needed")
+    assert [step.id for step in outcome.steps] == [
+        "daemon-reload:nginx.service",
+        "restart:nginx.service",
+        "verify:nginx.service",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("polls", "code"),
+    [
+        ([unit("failed")], "service_failed"),
+        ([NEW, unit("auto_restart")], "crash_loop"),
+        ([NEW, unit(NRestarts="1", InvocationID="third")], "crash_loop"),
+        ([NEW, unit(InvocationID="third")], "restarted_meanwhile"),
+        ([unit(ActiveState="activating", SubState="start")] * 61, "not_ready"),
+    ],
+)
+def test_what_systemd_calls_a_success_may_be_none(polls: list[str], code: str) -> None:
+    journal = Line(JOURNAL, "starting\npassword=hunter2 is wrong\x1b[31m\n")
+    error = failed([*looks(OLD), Line(RESTART), *looks(*polls), *looks(polls[-1]), journal])
+    assert error.code == code
+    assert error.details["journal"] == ["starting", "password=******** is wrong\\x1b[31m"]
+    assert error.partial["changed"] and error.partial["before"]["pids"] == [4194399]
+    assert [step["status"] for step in error.partial["steps"]] == ["done", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("stderr", "code"),
+    [
+        ("Failed to restart nginx.service: Access denied", "insufficient_privilege"),
+        ("Failed to restart nginx.service: Unit nginx.service is masked.", "unit_masked"),
+        ("Job for nginx.service failed because the control process exited with error code.", "service_failed"),
+    ],
+)
+def test_a_command_that_fails_has_a_stable_code(stderr: str, code: str) -> None:
+    denied = Line(JOURNAL, rc=1, stderr="No journal files were opened due to insufficient permissions.")
+    error = failed([*looks(OLD), Line(RESTART, rc=1, stderr=stderr), *looks(OLD), denied])
+    assert error.code == code
+    assert not error.partial["changed"], "the same process runs as before"
+    assert "could not be read" in error.details["journal"][0]
+
+
+def test_a_failed_restart_that_cost_the_old_process_is_a_change() -> None:
+    stderr = "Job for nginx.service failed because the control process exited with error code."
+    error = failed([*looks(OLD), Line(RESTART, rc=1, stderr=stderr), *looks(unit("failed")), Line(JOURNAL, "no\n")])
+    assert error.partial["changed"] and error.partial["after"]["state"] == "failed"
+
+
+def test_a_host_without_systemd_is_told_from_a_missing_unit() -> None:
+    words = "System has not been booted with systemd as init system (PID 1). Can't operate.\n"
+    assert failed([Line(SHOW, rc=1, stderr=words)]).code == "manager_unavailable"
+    assert failed(looks((RECORDED / "not_found.txt").read_text())).code == "unit_missing"
+
+
+def test_a_stopped_and_disabled_unit_is_left_alone() -> None:
+    stopped = unit("disabled", UnitFileState="disabled", MainPID="0")
+    assert failed(looks(stopped)).code == "not_running"
+    carried_out([*looks(stopped), Line(RESTART), *looks(NEW, NEW, NEW, NEW)], start_stopped=True)
+
+
+def test_nothing_is_given_an_order_when_nothing_is_needed() -> None:
+    restart, commands = operation(looks(OLD), condition="needed", config_check=["nginx", "-t"])
+    assert restart.decide().plan == ()
+    commands.assert_over()
+
+
+def test_times_are_asked_for_in_utc() -> None:
+    restart, commands = operation(looks(OLD))
+    restart.decide()
+    assert commands.environments == [{"TZ": "UTC"}]
