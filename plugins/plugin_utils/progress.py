@@ -28,7 +28,8 @@ from ..module_utils._core.redact import printable
 SWITCH = "oncall_progress"
 _JOB_KEYS = ("started", "finished", "ansible_job_id", "results_file")
 _NO_JOB_FOLDER = "could not create directory"  # a user without a home: the wrapper stops before it starts the module
-_REPORT = re.compile(r"progress=(?P<note>.*)\nrunning=(?P<running>\d*)\nalive=(?P<alive>\d?)")
+# Ansible asks for a tty when it becomes another user over ssh, and a tty ends lines with \r\n.
+_REPORT = re.compile(r"progress=(?P<note>.*)\r?\nrunning=(?P<running>\d*)\r?\nalive=(?P<alive>\d?)")
 _TIME_LIMIT_SECONDS = 7 * 86400  # of the async wrapper, which needs one; a module's own budget ends long before
 _FIRST_POLL_SECONDS, _POLL_SECONDS, _POLL_GROWTH = 0.1, 1.0, 1.3
 _LONGEST_SILENCE_SECONDS = 15.0  # between two lines of a run that takes hours

@@ -18,6 +18,7 @@ from plugins.plugin_utils.progress import Job, LineThrottle, Report, poll_comman
         ("progress=[1]\nrunning=\nalive=", Report(False)),
         ('progress={"line": "\\u001b[31mred", "pid": "1; rm"}\nrunning=1\nalive=', Report(True, "\\x1b[31mred")),
         ('progress={"line": null, "pid": 1}\nrunning=1\nalive=', Report(True)),
+        ('progress={"line": "tty", "pid": 7}\r\nrunning=0\r\nalive=1', Report(False, "tty", 7, True)),
         ("no answer", Report(True)),
     ],
 )
