@@ -22,7 +22,17 @@ from ansible.utils.color import stringc
 
 from ..module_utils._core.result import CRITICAL, OK, UNKNOWN, WARNING
 from ..module_utils._core.runbook import Runbook, read_runbook
-from ..module_utils._core.summary import FAILED, UNREACHABLE, Line, Summary, as_json, line_of, unreachable_line
+from ..module_utils._core.summary import (
+    FAILED,
+    LEFT,
+    PREDICTED,
+    UNREACHABLE,
+    Line,
+    Summary,
+    as_json,
+    line_of,
+    unreachable_line,
+)
 from ..module_utils._core.summary_page import BOLD, CHANGED, QUIET, Page, page, render, render_header
 
 DOCUMENTATION = r"""
@@ -126,7 +136,7 @@ class CallbackModule(CallbackBase):
     def _note(self, result: Any, failed: bool) -> None:
         host, task, duration = result.host.get_name(), result.task, self._duration(result)
         for part, part_failed in parts_of(result.result, failed):
-            line = line_of(host, step_of(task), task.get_name(), part, duration, part_failed, bool(task.check_mode))
+            line = line_of(host, step_of(task), task.get_name(), part, duration, part_failed, meaning_of_plan(task))
             self._add(line, task, part)
 
     def _add(self, line: Optional[Line], task: Any, part: Mapping[str, Any]) -> None:
@@ -155,6 +165,13 @@ class CallbackModule(CallbackBase):
 def paint(text: str, style: str) -> str:
     """Return a text in the colour of its style, when the terminal and the user want colours."""
     return str(stringc(text, COLORS[style]))
+
+
+def meaning_of_plan(task: Any) -> str:
+    """Return what a plan means that this task was not to carry out."""
+    if not task.check_mode:
+        return ""
+    return PREDICTED if context.CLIARGS.get("check") else LEFT
 
 
 def parts_of(result: Mapping[str, Any], failed: bool) -> list[tuple[Mapping[str, Any], bool]]:

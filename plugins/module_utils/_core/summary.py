@@ -16,6 +16,7 @@ from .result import CRITICAL, OK, UNKNOWN, WARNING
 from .units import count_of
 
 FAILED, UNREACHABLE = "failed", "unreachable"
+PREDICTED, LEFT = "predicted", "left"
 RANK = {OK: 0, UNKNOWN: 1, WARNING: 2, CRITICAL: 3, UNREACHABLE: 4, FAILED: 4}
 _CONTRACT = frozenset({"plan", "steps", "findings", "status"})
 _MSG_LIMIT = 600
@@ -32,7 +33,10 @@ class Notice:
 
 @dataclass(frozen=True)
 class Line:
-    """One step on one host. ``planned`` counts what a real run would do; ``details`` name it, or what was not done."""
+    """One step on one host. ``planned`` counts what a real run would do; ``details`` name it, or what was not done.
+
+    ``good`` are the checks that were found ok.
+    """
 
     host: str
     step: str
@@ -46,6 +50,7 @@ class Line:
     duration_seconds: float = 0.0
     notices: tuple[Notice, ...] = ()
     details: tuple[str, ...] = ()
+    good: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,11 +124,14 @@ def follows_contract(result: Mapping[str, Any]) -> bool:
 
 
 def line_of(
-    host: str, step: str, task: str, result: Mapping[str, Any], duration: float, failed: bool, check_mode: bool
+    host: str, step: str, task: str, result: Mapping[str, Any], duration: float, failed: bool, planned: str = ""
 ) -> Optional[Line]:
-    """Return the line of a result, or None when it tells nothing: a foreign task that went well and changed nothing."""
+    """Return the line of a result, or None when it tells nothing: a foreign task that went well and changed nothing.
+
+    ``planned`` says what a plan means that was not carried out: PREDICTED (check mode) or LEFT (a look afterwards).
+    """
     if follows_contract(result):
-        return _contract_line(host, step, result, duration, failed, check_mode)
+        return _contract_line(host, step, result, duration, failed, planned)
     if not failed and not result.get("changed"):
         return None
     text = _text(result.get("msg") or task) if failed else _text(task)
@@ -138,42 +146,48 @@ def unreachable_line(host: str, step: str, result: Mapping[str, Any], duration: 
 
 
 def _contract_line(
-    host: str, step: str, result: Mapping[str, Any], duration: float, failed: bool, check_mode: bool
+    host: str, step: str, result: Mapping[str, Any], duration: float, failed: bool, planned: str
 ) -> Line:
-    steps = _mappings(result.get("steps"))
-    notices = [
-        Notice(str(finding.get("check")), _verdict(finding.get("status")), _text(finding.get("msg")))
-        for finding in _mappings(result.get("findings"))
-        if _verdict(finding.get("status")) != OK
-    ]
+    steps, findings = _mappings(result.get("steps")), _mappings(result.get("findings"))
+    plan = _mappings(result.get("plan")) if planned else []
+    notices = _notices_of(result, findings, failed, left=bool(plan) and planned == LEFT)
     status = worst([_verdict(result.get("status", OK)), *(notice.status for notice in notices)])
-    text = _text(result.get("msg"))
-    if failed:
-        status = FAILED
-        if "failure" in result or not notices:
-            notices.insert(0, Notice(str((result.get("failure") or {}).get("code") or "failed"), FAILED, text))
     failures = [entry for entry in steps if entry.get("status") == "failed"]
-    if failures and not failed:
-        status = worst([status, WARNING])
     left_out = [entry for entry in steps if entry.get("status") in ("failed", "skipped")]
-    plan = _mappings(result.get("plan")) if check_mode else []
     return Line(
         host,
         step,
-        status,
-        text,
+        FAILED if failed else worst([status, WARNING if failures else OK]),
+        _text(result.get("msg")),
         changed=bool(result.get("changed")),
-        planned=len(plan),
+        planned=len(plan) if planned == PREDICTED else 0,
         done=sum(1 for entry in steps if entry.get("status") == "done"),
         skipped=len(left_out) - len(failures),
         failed=len(failures),
         duration_seconds=duration,
-        notices=tuple(notices),
+        notices=notices,
         details=(
             *(_text(f"{entry.get('action')} {entry.get('target')}: {entry.get('reason')}") for entry in plan),
             *(_text(f"{entry.get('status')} {entry.get('id')}: {entry.get('detail')}") for entry in left_out),
         ),
+        good=tuple(str(finding.get("check")) for finding in findings if finding.get("status") == OK),
     )
+
+
+def _notices_of(
+    result: Mapping[str, Any], findings: Sequence[Mapping[str, Any]], failed: bool, left: bool
+) -> tuple[Notice, ...]:
+    notices = [
+        Notice(str(finding.get("check")), _verdict(finding.get("status")), _text(finding.get("msg")))
+        for finding in findings
+        if _verdict(finding.get("status")) != OK
+    ]
+    if left:
+        notices.insert(0, Notice("work_left", WARNING, f"work is left: {_text(result.get('msg'))}"))
+    if failed and ("failure" in result or not notices):
+        code = str((result.get("failure") or {}).get("code") or "failed")
+        notices.insert(0, Notice(code, FAILED, _text(result.get("msg"))))
+    return tuple(notices)
 
 
 def _mappings(value: Any) -> list[Mapping[str, Any]]:
@@ -189,25 +203,34 @@ def _text(value: Any) -> str:
 
 
 def todos(summary: Summary) -> tuple[Todo, ...]:
-    """Return what needs a person, worst first; the same sentence on several hosts is one entry."""
-    found: dict[tuple[str, str, str, str], list[str]] = {}
+    """Return what needs a person, worst first; the same sentence of several hosts or steps is one entry."""
+    found: dict[Notice, tuple[str, list[str]]] = {}
     for line, notice in _notices(summary):
-        hosts = found.setdefault((notice.status, line.step, notice.check, notice.msg), [])
+        _step, hosts = found.setdefault(notice, (line.step, []))
         if line.host not in hosts:
             hosts.append(line.host)
     entries = [
-        Todo(status, step, msg, tuple(hosts), _next(summary, check), _command(summary, status, hosts))
-        for (status, step, check, msg), hosts in found.items()
+        Todo(
+            notice.status,
+            step,
+            notice.msg,
+            tuple(hosts),
+            _next(summary, notice.check),
+            _command(summary, notice.status, hosts),
+        )
+        for notice, (step, hosts) in found.items()
     ]
     return tuple(sorted(entries, key=lambda todo: -RANK[todo.status]))
 
 
 def _notices(summary: Summary) -> Iterator[tuple[Line, Notice]]:
-    """Yield what is not right; in check mode without what the plan is about to mend."""
-    for line in summary.lines:
+    """Yield what is not right: not what a plan is about to mend, nor what was found good when it was read again."""
+    for number, line in enumerate(summary.lines):
         if line.planned and line.status != FAILED:
             continue
-        yield from ((line, notice) for notice in line.notices)
+        later = (other for other in summary.lines[number + 1 :] if other.host == line.host)
+        mended = {check for other in later for check in other.good}
+        yield from ((line, notice) for notice in line.notices if notice.check not in mended)
         if line.failed and not line.notices:
             yield line, Notice("step_failed", WARNING, f"{count_of(line.failed, 'action')} failed: {line.msg}")
 

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugins.module_utils._core.summary import (
+    LEFT,
+    PREDICTED,
     DecisionPoint,
     Line,
     Notice,
@@ -28,7 +30,7 @@ def result(**more: Any) -> dict[str, Any]:
 
 
 def read(content: dict[str, Any], failed: bool = False, check: bool = False, host: str = "db1") -> Line | None:
-    return line_of(host, "maintenance", "Tables are vacuumed", content, 12.0, failed, check)
+    return line_of(host, "maintenance", "Tables are vacuumed", content, 12.0, failed, PREDICTED if check else "")
 
 
 def step(number: int, status: str, detail: str = "") -> dict[str, Any]:
@@ -104,6 +106,19 @@ def test_in_check_mode_the_plan_is_told_and_what_it_mends_needs_nobody() -> None
     line = read({**PENDING, "status": "warning", "findings": [finding("x", "warning", "dead rows")]}, check=True)
     assert line is not None and line.planned == 2 and line.details[0] == "vacuum public.t1: dead"
     assert todos(Summary("w", (line,), check_mode=True)) == ()
+
+
+def test_work_that_is_left_is_a_warning() -> None:
+    line = line_of("db1", "verify", "Looked at again", {**PENDING, "changed": False}, 1.0, False, LEFT)
+    assert line is not None and (line.status, line.planned) == ("warning", 0)
+    assert [entry.msg for entry in todos(Summary("w", (line,)))] == ["work is left: 2 tables to vacuum"]
+
+
+def test_what_is_good_when_it_is_read_again_needs_nobody() -> None:
+    again = result(findings=[finding("xmin_horizon", "ok", "nobody holds it back")])
+    assert todos(Summary("w", lines(read(HELD), read(again)))) == ()
+    assert len(todos(Summary("w", lines(read(again), read(HELD))))) == 1
+    assert len(todos(Summary("w", lines(read(HELD), read(again, host="db2"))))) == 1
 
 
 def test_what_needs_a_person_is_sorted_and_told_once_for_all_hosts() -> None:
@@ -217,7 +232,7 @@ def test_nothing_from_outside_reaches_the_terminal(
         steps=[{"id": detail, "status": "failed", "detail": detail}],
         findings=[finding(check, "critical", msg)],
     )
-    line = line_of(host, "step", msg, content, 1.0, False, False)
+    line = line_of(host, "step", msg, content, 1.0, False)
     points = (DecisionPoint(msg, detail, (check,)),)
     for text in text_of(Summary(name, lines(line), decision_points=points), width):
         assert all(character.isprintable() for character in text), repr(text)
