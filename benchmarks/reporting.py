@@ -57,15 +57,19 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def spread(samples: Sequence[float], unit: str) -> str:
+    """Return median, smallest and largest."""
+    return f"{number(statistics.median(samples))} {unit} ({number(min(samples))}-{number(max(samples))})"
+
+
 def print_table(comparisons: Sequence[Comparison]) -> None:
     """Print one row per comparison: medians, spread, ratio, target."""
     header = ("what", "ours", "alternative", "", "ratio", "target", "")
     rows = [header]
     for one in comparisons:
-        spread = f"{number(statistics.median(one.ours))} {one.unit} ({number(min(one.ours))}-{number(max(one.ours))})"
-        other = f"{number(statistics.median(one.alternative))} {one.unit} ({number(min(one.alternative))}-{number(max(one.alternative))})"
         target = "" if one.target is None else f"<= {one.target}"
-        rows.append((one.name, spread, other, one.alternative_name, f"{one.ratio:.3f}", target, one.verdict))
+        ours, alternative = spread(one.ours, one.unit), spread(one.alternative, one.unit)
+        rows.append((one.name, ours, alternative, one.alternative_name, f"{one.ratio:.3f}", target, one.verdict))
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
