@@ -79,7 +79,9 @@ def steps(results: Sequence[Result], planned: int) -> tuple[Step, ...]:
         for status in (DONE, SKIPPED, FAILED):
             same = [_shown(result) for result in group if result.status == status]
             if same:
-                example = f", for example {printable(same[0].operation.path)}: {same[0].detail}" if same[0].detail else ""
+                example = (
+                    f", for example {printable(same[0].operation.path)}: {same[0].detail}" if same[0].detail else ""
+                )
                 seconds = round(sum(result.seconds for result in same), 3)
                 found.append(Step(id_, status, seconds, f"{len(same)} of {len(group)}{example}"))
     return tuple(found)

@@ -18,12 +18,14 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from .._core.errors import OpsError
 from .._core.log_rotation import FileId
-from .log_rotation_compress import Compressor, Made
+from .log_rotation_compress import Compressor
 from .log_rotation_holders import open_for_writing
 from .log_rotation_place import Staging, take_after
 from .log_rotation_tree import LeftAlone, LogTree, open_same, unlink_same
 
+_BATCH_FILES = 32
 _BATCH_BYTES = 64 * 1024 * 1024  # originals that wait together for their successors' sync
+_DESCRIPTORS = 400  # of all threads together, each file needs two; 1024 is the usual limit
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,17 @@ class Compressed:
 
 
 class Compression:
-    """Works through jobs in threads, one batch of one directory each."""
+    """Works through jobs in threads, one batch of one directory each.
 
-    def __init__(self, tree: LogTree, compressor: Compressor, threads: int) -> None:
+    ``cores`` batches are compressed at the same time, while others wait for the disk.
+    """
+
+    def __init__(self, tree: LogTree, compressor: Compressor, cores: int) -> None:
         self._tree = tree
         self._compressor = compressor
-        self._threads = threads
+        self._threads = cores + max(1, cores // 2)
+        self._files = max(1, min(_BATCH_FILES, _DESCRIPTORS // self._threads))
+        self._cores = threading.Semaphore(cores)
         self._full = threading.Event()
 
     def run(self, jobs: Sequence[Job], report: Callable[[Compressed], None]) -> None:
@@ -66,7 +73,7 @@ class Compression:
     def _batches(self, jobs: Sequence[Job]) -> Iterator[List[Job]]:
         batch: List[Job] = []
         for job in sorted(jobs, key=lambda job: (job.directory, -job.size)):
-            full = len(batch) == self._compressor.batch or sum(b.size for b in batch) + job.size > _BATCH_BYTES
+            full = len(batch) == self._files or sum(b.size for b in batch) + job.size > _BATCH_BYTES
             if batch and (full or batch[0].directory != job.directory):
                 yield batch
                 batch = []
@@ -91,24 +98,54 @@ class Compression:
         staging = stack.enter_context(Staging(directory))
         opened: List[Tuple[Job, int, os.stat_result]] = []
         for job in jobs:
-            try:
+            with self._recorded(job, results):
                 fd = open_same(directory, job.name, job.identity)
                 stack.callback(os.close, fd)
                 _refuse_written(fd)
                 opened.append((job, fd, os.fstat(fd)))
-            except (OSError, LeftAlone) as error:
-                results[job.id] = Compressed(job, problem=error)
+        written: List[Tuple[Job, str, int]] = []
+        with self._cores:
+            made = self._compressor.compress([fd for _job, fd, _info in opened], staging)
+            for (job, source, before), (name, fd, problem) in zip(opened, made):
+                with self._recorded(job, results):
+                    if problem is not None:
+                        raise problem
+                    stack.callback(os.close, fd)
+                    _complete(fd, source, before)
+                    written.append((job, name, fd))
+        self._put_in_place(directory, staging, written, results)
+
+    def _put_in_place(
+        self, directory: int, staging: Staging, written: List[Tuple[Job, str, int]], results: Dict[str, Compressed]
+    ) -> None:
+        """Make the files durable, give them their names, make these durable too, and only then remove the originals."""
+        for _job, _name, fd in written:
+            # Starts the writing of all of them, so that the first sync commits most of what the others need.
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         placed: List[Tuple[Job, int]] = []
-        made = self._compressor.compress([fd for _job, fd, _info in opened], staging)
-        for (job, source, before), file in zip(opened, made):
-            try:
-                placed.append((job, _finish(staging, file, source, before, job.target)))
-            except (OSError, LeftAlone) as error:
-                self._note(error)
-                results[job.id] = Compressed(job, problem=error)
+        for job, name, fd in written:
+            with self._recorded(job, results):
+                os.fsync(fd)
+                placed.append((job, fd))
+                try:
+                    staging.place(name, fd, job.target)
+                except FileExistsError as error:
+                    raise LeftAlone(f"there is a file called {job.target} already") from error
         os.fsync(directory)
-        for job, size in placed:
-            results[job.id] = _replace(directory, job, size)
+        for job, fd in placed:
+            with self._recorded(job, results):
+                if job.id not in results:
+                    unlink_same(directory, job.name, job.identity)
+                    results[job.id] = Compressed(job, os.fstat(fd).st_size)
+
+    @contextlib.contextmanager
+    def _recorded(self, job: Job, results: Dict[str, Compressed]) -> Iterator[None]:
+        """Note why a job is not done; the others of its batch go on."""
+        try:
+            yield
+        except (OSError, LeftAlone) as error:
+            self._note(error)
+            results[job.id] = Compressed(job, problem=error)
 
     def _note(self, error: Exception) -> None:
         code = error.code if isinstance(error, OpsError) else ""
@@ -121,29 +158,9 @@ def _refuse_written(fd: int) -> None:
         raise LeftAlone("a process still has it open for writing: compressed when it has let go")
 
 
-def _finish(staging: Staging, made: Made, source: int, before: os.stat_result, target: str) -> int:
-    """Make a compressed file durable, give it its name, and return its size."""
-    name, fd, problem = made
-    try:
-        if problem is not None:
-            raise problem
-        now = os.fstat(source)
-        if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-            raise LeftAlone("was written to while it was compressed")
-        take_after(fd, now, times=True)
-        os.fsync(fd)
-        staging.place(name, fd, target)
-        return os.fstat(fd).st_size
-    except FileExistsError as error:
-        raise LeftAlone(f"there is a file called {target} already") from error
-    finally:
-        if fd >= 0:
-            os.close(fd)
-
-
-def _replace(directory: int, job: Job, size: int) -> Compressed:
-    try:
-        unlink_same(directory, job.name, job.identity)
-    except (OSError, LeftAlone) as error:
-        return Compressed(job, size, error)
-    return Compressed(job, size)
+def _complete(fd: int, source: int, before: os.stat_result) -> None:
+    """Give a compressed file what its original has, when that did not change meanwhile."""
+    now = os.fstat(source)
+    if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        raise LeftAlone("was written to while it was compressed")
+    take_after(fd, now, times=True)

@@ -27,22 +27,18 @@ _GZIP_WBITS = 31  # deflate with a gzip header and trailer
 _ISAL_LEVELS, _ISAL_DEFAULT, _ZLIB_DEFAULT, _ZSTD_DEFAULT = 3, 2, 6, 3
 _SAMPLE_FILES, _SAMPLE_BYTES, _SAMPLE_MARGIN = 8, 128 * 1024, 1.1
 
-Made = Tuple[str, int, Optional[OSError]]  # name in the staging directory, descriptor (or -1), or why not
+Made = Tuple[str, int, Optional[OSError]]  # name in the staging directory, its descriptor, or why there is none
 
 
 class Compressor(Protocol):
     """Turns open files into finished ones in a staging directory."""
 
-    batch: int  # files that are best handed over together
-
     def compress(self, sources: Sequence[int], staging: Staging) -> Iterator[Made]:
-        """Yield for each source, in order, the file made of it; descriptors are the caller's to close."""
+        """Yield for each source, in order, the file made of it; without a problem its descriptor is the caller's."""
 
 
 class Library:
     """A compressor in this process; the pieces are large enough that threads run side by side."""
-
-    batch = 32
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
@@ -56,6 +52,8 @@ class Library:
                 self._stream(source, fd)
             except OSError as error:
                 problem = error
+                if fd >= 0:
+                    os.close(fd)
             yield name, fd, problem
 
     def _stream(self, source: int, target: int) -> None:
@@ -67,8 +65,6 @@ class Library:
 
 class ZstdCommand:
     """The zstd program, for hosts without the Python library: many files a call, to save its start."""
-
-    batch = 32
 
     def __init__(self, program: str, level: int) -> None:
         self._program = program
