@@ -200,10 +200,21 @@ def load_runbook(playbook: Path) -> Optional[Runbook]:
 
 def command_again(playbook: str, arguments: Mapping[str, Any]) -> str:
     """Return the command that runs the playbook again for one host."""
-    inventories = [part for source in arguments.get("inventory") or () for part in ("-i", source)]
+    inventories = [part for source in arguments.get("inventory") or () for part in ("-i", near(source))]
     names = arguments.get("args") or (playbook,)
     words = ["ansible-playbook", *inventories, str(names[0])]
     return " ".join(shlex.quote(word) for word in words) + " --limit {host}"
+
+
+def near(source: str) -> str:
+    """Return an inventory as a person would type it here: Ansible keeps its absolute path.
+
+    >>> near("localhost,"), near("/elsewhere/hosts")
+    ('localhost,', '/elsewhere/hosts')
+    """
+    with contextlib.suppress(ValueError):
+        return str(Path(source).relative_to(Path.cwd()))
+    return source
 
 
 def write_json(file: Path, content: Mapping[str, Any]) -> None:

@@ -24,11 +24,12 @@ _MSG_LIMIT = 600
 
 @dataclass(frozen=True)
 class Notice:
-    """Something that is not right: the ``check`` or failure code it goes by, and the sentence."""
+    """Something that is not right: the ``check`` or failure code it goes by, the sentence, and what to do next."""
 
     check: str
     status: str
     msg: str
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def _contract_line(
         host,
         step,
         FAILED if failed else worst([status, WARNING if failures else OK]),
-        _text(result.get("msg")),
+        _message(result),
         changed=bool(result.get("changed")),
         planned=len(plan) if planned == PREDICTED else 0,
         done=sum(1 for entry in steps if entry.get("status") == "done"),
@@ -185,9 +186,21 @@ def _notices_of(
     if left:
         notices.insert(0, Notice("work_left", WARNING, f"work is left: {_text(result.get('msg'))}"))
     if failed and ("failure" in result or not notices):
-        code = str((result.get("failure") or {}).get("code") or "failed")
-        notices.insert(0, Notice(code, FAILED, _text(result.get("msg"))))
+        failure = _failure(result)
+        code, hint = str(failure.get("code") or "failed"), _text(failure.get("hint"))
+        notices.insert(0, Notice(code, FAILED, _message(result), hint))
     return tuple(notices)
+
+
+def _failure(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    failure = result.get("failure")
+    return failure if isinstance(failure, Mapping) else {}
+
+
+def _message(result: Mapping[str, Any]) -> str:
+    """Return a result's sentence without the hint that a failed module appends to it."""
+    hint = _failure(result).get("hint")
+    return _text(str(result.get("msg") or "").removesuffix(f" ({hint})"))
 
 
 def _mappings(value: Any) -> list[Mapping[str, Any]]:
@@ -215,7 +228,7 @@ def todos(summary: Summary) -> tuple[Todo, ...]:
             step,
             notice.msg,
             tuple(hosts),
-            _next(summary, notice.check),
+            _next(summary, notice),
             _command(summary, notice.status, hosts),
         )
         for notice, (step, hosts) in found.items()
@@ -235,11 +248,11 @@ def _notices(summary: Summary) -> Iterator[tuple[Line, Notice]]:
             yield line, Notice("step_failed", WARNING, f"{count_of(line.failed, 'action')} failed: {line.msg}")
 
 
-def _next(summary: Summary, check: str) -> str:
+def _next(summary: Summary, notice: Notice) -> str:
     for point in summary.decision_points:
-        if any(check == known or check.startswith(f"{known}:") for known in point.checks):
+        if any(notice.check == known or notice.check.startswith(f"{known}:") for known in point.checks):
             return point.then
-    return ""
+    return notice.hint
 
 
 def _command(summary: Summary, status: str, hosts: Sequence[str]) -> str:

@@ -58,7 +58,7 @@ WORK = result(
 )
 PENDING = result(changed=True, msg="2 tables to vacuum", plan=[action(1), action(2)])
 HELD = result(status="warning", findings=[finding("xmin_horizon", "warning", "pid 7 holds back VACUUM")])
-BUSY = {"msg": "lock: another run is at work", "failure": {"code": "lock_busy", "hint": "wait", "details": {}}}
+BUSY = {"msg": "lock: another run is at work (wait)", "failure": {"code": "lock_busy", "hint": "wait", "details": {}}}
 
 
 def text_of(summary: Summary, width: int = 79, unicode: bool = True) -> list[str]:
@@ -126,7 +126,7 @@ def test_what_needs_a_person_is_sorted_and_told_once_for_all_hosts() -> None:
     points = (DecisionPoint("held", "end it", ("xmin_horizon",)), DecisionPoint("never", "no", ("xmin",)))
     entries = todos(Summary("weekly", found, decision_points=points, again="run --limit {host}"))
     assert [(entry.status, entry.hosts, entry.next, entry.command) for entry in entries] == [
-        ("failed", ("db3",), "", "run --limit db3"),
+        ("failed", ("db3",), "wait", "run --limit db3"),
         ("warning", ("db1", "db2"), "end it", ""),
     ]
 
@@ -153,6 +153,7 @@ def test_the_page_of_a_run_with_trouble() -> None:
         "",
         "Needs a person",
         "  1. db3, maintenance: lock: another run is at work",
+        "     next: wait",
         "     then: ansible-playbook -i prod playbooks/weekly-maintenance.yml --limit db3",
         "  2. db2, maintenance: pid 7 holds back VACUUM",
         "     next: end the session, then run again",
