@@ -34,7 +34,8 @@ matrix: setup ## integration tests on every PostgreSQL major, and all tests on t
 	@$(PYTHON) -m tools.matrix
 
 bench: setup ## measure our engines beside the usual tools; tables here, JSON in benchmarks/results
-	@for benchmark in benchmarks/*.py; do $(PYTHON) "$$benchmark"; done
+	@for benchmark in $$(grep -l '^if __name__' benchmarks/*.py); do \
+	    $(PYTHON) -m "benchmarks.$$(basename "$$benchmark" .py)"; done
 
 drill: setup ## run the runbooks on real systemd hosts (needs root)
 	@tools/lab/drill.sh

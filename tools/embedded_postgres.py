@@ -41,6 +41,7 @@ HOST = "127.0.0.1"
 SUPERUSER = "postgres"
 PREFIX = "oncall-pg-"
 SOCKET_PATH_LIMIT = 107
+PORT_ATTEMPTS = 5
 START_TIMEOUT_SECONDS = 60
 STOP_TIMEOUT_SECONDS = 30
 STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
@@ -409,12 +410,11 @@ class Server:
     def start(self) -> None:
         """Start and wait until connections are accepted; take another port when a new one is lost in a race."""
         kill_processes_in(self.data_dir)  # backends that outlived a killed postmaster
-        for _ in range(5):
-            port = self.port or free_port()
+        for port in [self.port] if self.port else (free_port() for attempt in range(PORT_ATTEMPTS)):
             if self._start_on(port):
                 self.port = port
                 return
-            if self.port or "could not bind" not in self.log_tail():
+            if "could not bind" not in self.log_tail():
                 break
         raise PostgresUnavailable(f"PostgreSQL {self.version} did not start:\n{self.log_tail()}")
 

@@ -65,8 +65,9 @@ def working_pythons() -> Iterator[tuple[str, str]]:
         for command in [f"python{version}", *beside]:
             code = "import sys, ensurepip; print('%d.%d' % sys.version_info[:2])"
             path = shutil.which(command)
-            if path and subprocess.run([path, "-c", code], capture_output=True, text=True).stdout.strip() == version:
-                yield path, version
+            probe = [path, "-c", code] if path else ["false"]
+            if subprocess.run(probe, capture_output=True, text=True, check=False).stdout.strip() == version:
+                yield probe[0], version
 
 
 def newest_environment() -> Path | None:

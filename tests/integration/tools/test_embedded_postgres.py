@@ -125,6 +125,14 @@ def test_a_server_that_cannot_start_says_why(throwaway_server: Callable[..., Ser
         throwaway_server(settings={"no_such_setting": "1"})
 
 
+def test_a_port_that_is_lost_in_a_race_is_replaced(
+    server: Server, throwaway_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = iter([server.port, free := embedded_postgres.free_port()])
+    monkeypatch.setattr(embedded_postgres, "free_port", lambda: next(ports))
+    assert throwaway_server().port == free
+
+
 def test_a_missing_npm_is_told_with_the_command_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded_postgres, "CACHE", tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
