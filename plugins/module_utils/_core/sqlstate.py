@@ -34,6 +34,7 @@ _BY_STATE = {
     "58P01": Meaning("extension_missing", "install the extension's package on the server (often postgresql-contrib)"),
     "0A000": Meaning("not_supported", "the server's version or kind does not offer this"),
     "22023": Meaning("invalid_value", "the server does not accept this value"),
+    "23505": Meaning("duplicate_key", "remove or merge the rows with the same key, then try again"),
     "25006": Meaning("read_only", "this is a standby or a read-only session: connect to the primary"),
     "53100": Meaning("disk_full", "free space on the server's disk first: see the disk-full runbook"),
     "53200": Meaning("out_of_memory", "lower maintenance_work_mem or the number of jobs"),
