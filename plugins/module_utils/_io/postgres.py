@@ -167,8 +167,9 @@ class Database:
         return self._notices()
 
     def cancel(self) -> None:
-        """Ask the server to cancel what this session runs; safe to call from another thread."""
-        self._connection.cancel()
+        """Ask the server to cancel what this session runs; safe to call from another thread, also when it just ended."""
+        with contextlib.suppress(psycopg2.Error):
+            self._connection.cancel()
 
     def close(self) -> None:
         """Close the session; closing twice is fine."""
@@ -227,6 +228,26 @@ SELECT a.pid, a.application_name, a.client_addr::text AS client, a.backend_start
 """
 
 
+def require_unlocked(database: Database, name: str) -> None:
+    """Look whether the lock is free, without taking it: what only looks must not stop a real run.
+
+    Raises:
+        LockBusy: somebody holds it; the message says who and since when.
+    """
+    holders = database.fetch(_HOLDER, [_LOCK_CLASS, lock_key(name)])
+    if holders:
+        raise _lock_busy(database, name, holders)
+
+
+def _lock_busy(database: Database, name: str, holders: list[dict[str, Any]]) -> LockBusy:
+    who = ", ".join(f"pid {h['pid']} ({h['application_name']}) since {h['since']}" for h in holders)
+    return LockBusy(
+        f"{name} in database {printable(database.dbname)}: another run is at work: {who or 'it has just ended'}",
+        hint="wait for the other run; the lock is gone as soon as its session ends",
+        details={"holders": holders},
+    )
+
+
 @contextlib.contextmanager
 def advisory_lock(database: Database, name: str) -> Iterator[None]:
     """Hold the collection's lock ``name`` in this database; the server frees it when the session ends, however it ends.
@@ -236,13 +257,7 @@ def advisory_lock(database: Database, name: str) -> Iterator[None]:
     """
     keys = [_LOCK_CLASS, lock_key(name)]
     if not database.fetch("SELECT pg_catalog.pg_try_advisory_lock(%s, %s) AS got", keys)[0]["got"]:
-        holders = database.fetch(_HOLDER, keys)
-        who = ", ".join(f"pid {h['pid']} ({h['application_name']}) since {h['since']}" for h in holders)
-        raise LockBusy(
-            f"{name} in database {printable(database.dbname)}: another run is at work: {who or 'it has just ended'}",
-            hint="wait for the other run; the lock is gone as soon as its session ends",
-            details={"holders": holders},
-        )
+        raise _lock_busy(database, name, database.fetch(_HOLDER, keys))
     try:
         yield
     finally:

@@ -1,0 +1,105 @@
+# Copyright (c) The oncall.runbooks maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the collection: it can change without notice.
+
+"""One session per database, kept while work is planned there, and all facts that it can tell."""
+
+from __future__ import annotations
+
+import contextlib
+from fnmatch import fnmatchcase
+from typing import Any, Mapping, Optional, Sequence
+
+from .._core.errors import DatabaseFailed
+from .._core.maintenance_facts import Facts, TableFacts
+from .._core.maintenance_policy import Policy
+from .._core.redact import printable
+from . import maintenance as reading
+from .postgres import Database, Target, connect, require_unlocked
+
+
+class Collector:
+    """Reads the databases that were asked for: names or patterns, by default the one that is logged in to."""
+
+    def __init__(self, target: Target, wanted: Sequence[str]) -> None:
+        self._target = target
+        self._wanted = wanted
+        self._sessions: dict[str, Database] = {}
+        self.first = connect(target)
+        self._sessions[self.first.dbname] = self.first
+        self.about = reading.ServerReading(self.first)
+
+    def collect(self, policy: Policy, lock: str, also: Optional[Mapping[str, Sequence[int]]] = None) -> Facts:
+        """Return the facts; ``also`` names oids by database that are listed whatever their state.
+
+        Raises:
+            DatabaseFailed: the first connection failed, or a database does not exist (``database_missing``).
+            LockBusy: another run holds ``lock`` in one of the databases.
+        """
+        server, rows = self.about.server, reading.read_databases(self.first)
+        everything = policy.all_tables or policy.has_patterns
+        tables: list[TableFacts] = []
+        unreachable: list[tuple[str, str]] = []
+        table_count = dead_rows = 0
+        for name in self._names(rows):
+            try:
+                session = self.session(name)
+            except DatabaseFailed as error:
+                if len(self._wanted) <= 1 and name in self._wanted:
+                    raise
+                unreachable.append((name, error.message))
+                continue
+            if also is None:
+                require_unlocked(session, lock)
+            oids = (also or {}).get(name, ())
+            found, count, dead = reading.read_tables(session, policy.lowest_ages(server), everything, oids)
+            tables += found if not table_count else [table for table in found if not table.shared]
+            table_count, dead_rows = table_count + count, dead_rows + dead
+        chosen = {table.database for table in tables}
+        return Facts(
+            server=server,
+            now=reading.ServerReading(self.first).now,
+            tables=tuple(tables),
+            holders=reading.read_holders(self.first),
+            running=tuple(running for running in reading.read_running(self.first) if running.database in chosen),
+            ages=reading.ages(rows),
+            table_count=table_count,
+            dead_rows=dead_rows,
+            unreachable=tuple(unreachable),
+        )
+
+    def _names(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        if not self._wanted:
+            return [self.first.dbname]
+        names: list[str] = []
+        for wanted in self._wanted:
+            exact = [row["name"] for row in rows if row["name"] == wanted and row["connectable"]]
+            found = exact or [row["name"] for row in rows if row["usable"] and fnmatchcase(row["name"], wanted)]
+            if not found:
+                raise DatabaseFailed(
+                    f"maintain database {printable(wanted)}: no database has this name or matches this pattern",
+                    code="database_missing",
+                    hint="pg_database lists the databases; templates and those without connections do not count",
+                )
+            names += [name for name in found if name not in names]
+        return names
+
+    def session(self, name: str) -> Database:
+        """Return the session in a database, a new one when the old one is lost."""
+        session = self._sessions.get(name)
+        if session is None or session.closed:
+            session = self._sessions[name] = connect(self._target, name)
+        return session
+
+    def keep_only(self, names: set[str]) -> None:
+        """Give back the sessions of databases where nothing is to be done."""
+        for name in [name for name in self._sessions if name not in names and name != self.first.dbname]:
+            self._sessions.pop(name).close()
+
+    def close(self) -> None:
+        """Close everything."""
+        for session in self._sessions.values():
+            with contextlib.suppress(DatabaseFailed):
+                session.close()
