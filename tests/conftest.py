@@ -1,12 +1,20 @@
-"""What holds for every test: no setting of the caller's environment reaches a connection."""
+"""What holds for every test: no setting of the caller's environment reaches a connection, nothing is left behind."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+from hypothesis import settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 
-from tools.embedded_postgres import MAJORS
+from tools.embedded_postgres import MAJORS, ROOT
+
+# No deadline: how long an example takes says more about the neighbours on the machine than about the code.
+settings.register_profile(
+    "house", deadline=None, print_blob=True, database=DirectoryBasedExampleDatabase(ROOT / ".cache" / "hypothesis")
+)
+settings.load_profile("house")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
