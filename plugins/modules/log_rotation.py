@@ -61,7 +61,7 @@ options:
     type: int
     default: 14
   prune_age:
-    description: Generations that were rotated longer ago are deleted, as a duration (V(30d)).
+    description: Generations that were rotated longer ago are deleted, as a duration (V(30d)). Not less than O(max_age).
     type: str
   max_total_size:
     description:

@@ -65,12 +65,13 @@ class Work:
 
 @dataclass(frozen=True)
 class _Part:
-    """What one log needs, and the generations that stay."""
+    """What one log needs, the generations that stay, and those of them that may go when all together are too large."""
 
     operations: tuple[Operation, ...] = ()
     blocked: tuple[Refusal, ...] = ()
     unclear: tuple[Refusal, ...] = ()
     kept: tuple[Generation, ...] = ()
+    spare: tuple[Generation, ...] = ()
 
 
 def is_due(family: Family, policy: Policy, now: float) -> str:
@@ -97,7 +98,8 @@ def plan_work(survey: Survey, holdings: Holdings, policy: Policy, now: float, ra
     operations += _missing_logs(survey, policy)
     operations += [operation for part in parts for operation in part.operations]
     kept = [generation for part in parts for generation in part.kept]
-    pruned, total = _prune_total(kept, operations, policy, ratio)
+    spare = [generation for part in parts for generation in part.spare]
+    pruned, total = _prune_total(kept, spare, operations, policy, ratio)
     gone = {operation.path for operation in pruned}
     operations = [operation for operation in operations if operation.path not in gone] + pruned
     operations += _reopen(operations, holdings, policy)
@@ -135,7 +137,10 @@ def _part(family: Family, holdings: Holdings, policy: Policy, now: float, ratio:
     kept = tuple(generation for generation in kept if generation.entry.path not in pruned)
     waiting, held, doubtful = _compressions(replace(family, generations=kept), rotation, holdings, policy, now)
     compressions = [_estimated(operation, ratio) for operation in waiting]
-    return _Part((*leftovers, *live, *prunes, *compressions), (*blocked, *held), (*unclear, *doubtful), kept)
+    # The newest generation of each log stays, whatever the limit of all together.
+    spare = [g for g in (kept if rotation else kept[1:]) if g.ours or policy.prune_existing]
+    operations = (*leftovers, *live, *prunes, *compressions)
+    return _Part(operations, (*blocked, *held), (*unclear, *doubtful), kept, tuple(spare))
 
 
 def _leftovers(family: Family) -> list[Operation]:
@@ -293,25 +298,24 @@ def _estimated(operation: Operation, ratio: float) -> Operation:
 
 
 def _prune_total(
-    kept: Sequence[Generation], operations: Sequence[Operation], policy: Policy, ratio: float
+    kept: Sequence[Generation],
+    spare: Sequence[Generation],
+    operations: Sequence[Operation],
+    policy: Policy,
+    ratio: float,
 ) -> tuple[list[Operation], int]:
-    """Return the oldest generations that must go so that all together keep the limit, and what is left of them."""
+    """Return the oldest generations that must go so that all together keep the limit, and the size of what is left."""
     compressed = {operation.path for operation in operations if operation.kind == COMPRESS and not operation.follows}
-    sizes = [generation.entry.size for generation in kept]
-    guessed = [int(s * ratio) if g.entry.path in compressed else s for g, s in zip(kept, sizes)]
-    fresh = [o for o in operations if o.kind == ROTATE]
-    total = sum(guessed) + sum(int(o.size * (1.0 if policy.delay_compress else ratio)) for o in fresh)
+    guess = {g.entry.path: int(g.entry.size * (ratio if g.entry.path in compressed else 1.0)) for g in kept}
+    fresh_ratio = 1.0 if policy.delay_compress or not policy.suffix else ratio
+    total = sum(guess.values()) + sum(int(o.size * fresh_ratio) for o in operations if o.kind == ROTATE)
     pruned: list[Operation] = []
-    if policy.max_total_size is None:
-        return pruned, total
-    oldest_first = sorted(zip(kept, guessed), key=lambda pair: pair[0].moment)
-    for generation, size in oldest_first:
-        if total <= policy.max_total_size:
+    for generation in sorted(spare, key=lambda generation: generation.moment):
+        if policy.max_total_size is None or total <= policy.max_total_size:
             break
-        if generation.ours or policy.prune_existing:
-            reason = f"all generations together over {human_size(policy.max_total_size)}, this is among the oldest"
-            pruned.append(_prune(generation, reason))
-            total -= size
+        reason = f"all generations together over {human_size(policy.max_total_size)}, this is among the oldest"
+        pruned.append(_prune(generation, reason))
+        total -= guess[generation.entry.path]
     return pruned, total
 
 

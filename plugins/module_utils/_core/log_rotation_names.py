@@ -30,7 +30,7 @@ _STAMPED = re.compile(
 )
 # What logrotate leaves: app.log.1, app.log.2.gz, app.log-20261121, app.log-2026112107.gz, app.log-20261121-1795234567
 _FOREIGN = re.compile(
-    rf"(?P<log>.+)(?:\.[1-9]\d{{0,4}}|-\d{{8}}(?:\d\d)?(?:-\d{{2,10}})?)(?P<tail>{_COMPRESSED})?", re.DOTALL
+    rf"(?P<log>.+?)(?:\.[1-9]\d{{0,4}}|-\d{{8}}(?:\d\d)?(?:-\d{{2,10}})?)(?P<tail>{_COMPRESSED})?", re.DOTALL
 )
 _COMPRESSED_END = re.compile(rf".*{_COMPRESSED}", re.DOTALL)
 

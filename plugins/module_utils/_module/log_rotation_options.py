@@ -75,21 +75,26 @@ def policy_of(params: Mapping[str, Any]) -> Policy:
         )
     if params["keep"] < 0:
         raise InvalidValue(f"keep must be 0 (no limit) or more, not {params['keep']}")
-    reopen = params["reopen"] or {}
+    max_age, prune_age = parse_duration(params["max_age"], "max_age"), _age(params, "prune_age")
+    if prune_age is not None and prune_age < max_age:
+        raise InvalidValue(
+            f"prune_age ({params['prune_age']}) must not be below max_age ({params['max_age']})",
+            hint="the youngest generation says when a log was rotated; without it the log is rotated in every run",
+        )
     return Policy(
         matches=matcher(params["patterns"], params["exclude"]),
         min_size=min_size,
         max_size=max_size,
-        max_age=parse_duration(params["max_age"], "max_age"),
+        max_age=max_age,
         keep=params["keep"],
-        prune_age=_age(params, "prune_age"),
+        prune_age=prune_age,
         prune_logs_age=_age(params, "prune_logs_age"),
         max_total_size=_size(params, "max_total_size"),
         prune_existing=params["prune_existing"],
         suffix=SUFFIXES[params["compress"]],
         delay_compress=params["delay_compress"],
         create=params["create"],
-        reopening=_reopening(reopen),
+        reopening=_reopening(params["reopen"] or {}),
     )
 
 
