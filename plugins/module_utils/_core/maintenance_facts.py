@@ -150,7 +150,7 @@ class DatabaseAge:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that was collected: ``table_count`` and the sums tell of the tables that were not worth listing too."""
+    """All that was collected; ``table_count`` counts the tables that were not worth listing too."""
 
     server: ServerFacts
     now: datetime
@@ -159,5 +159,4 @@ class Facts:
     running: tuple[Running, ...] = ()
     ages: tuple[DatabaseAge, ...] = ()
     table_count: int = 0
-    dead_rows: int = 0
     unreachable: tuple[tuple[str, str], ...] = ()

@@ -77,6 +77,14 @@ class Survey:
             "tables_to_analyze": sum(1 for need in needs if need.analyze),
         }
 
+    def still_passed_over(self, later: Survey) -> Survey:
+        """Return a later survey with what this one left to another run, as far as it is still needed."""
+        needed = {(item.table.database, item.table.oid) for item in later.planned}
+        left = [
+            p for p in self.passed_over if (p.table.database, p.table.oid) in needed and p.code not in (HELD, NO_RIGHT)
+        ]
+        return Survey((), (*later.passed_over, *left))
+
 
 def verb(need: Need) -> str:
     """Return the name of the action: freeze, vacuum or analyze."""

@@ -211,9 +211,10 @@ def _entry(table: TableFacts, status: str, code: str, action: str, reason: str, 
     }
 
 
-def totals(facts: Facts, survey: Survey) -> dict[str, Any]:
+def totals(facts: Facts, survey: Survey, policy: Policy) -> dict[str, Any]:
     """Return the small numbers of which the diff is made."""
-    return {**survey.counts(), "dead_rows": facts.dead_rows}
+    dead = sum(table.dead_rows for table in facts.tables if not table.is_parent and policy.wants(table))
+    return {**survey.counts(), "dead_rows": dead}
 
 
 def predicted(facts: Facts, survey: Survey, policy: Policy) -> dict[str, Any]:
@@ -225,7 +226,7 @@ def predicted(facts: Facts, survey: Survey, policy: Policy) -> dict[str, Any]:
         for item in survey.planned
         if item.need.vacuum and not any(holder.concerns(item.table) for holder in holding)
     )
-    return {**rest.counts(), "dead_rows": max(facts.dead_rows - gone, 0)}
+    return {**rest.counts(), "dead_rows": totals(facts, survey, policy)["dead_rows"] - gone}
 
 
 def plan_message(survey: Survey, facts: Facts, seconds: float) -> str:

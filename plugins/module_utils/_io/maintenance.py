@@ -71,21 +71,19 @@ def _running(row: Mapping[str, Any]) -> Running:
 
 def read_tables(
     database: Database, lowest_ages: tuple[int, int], everything: bool, also: Sequence[int] = ()
-) -> tuple[tuple[TableFacts, ...], int, int]:
-    """Return the tables that may need work, and how many tables and dead rows there are in all.
+) -> tuple[tuple[TableFacts, ...], int]:
+    """Return the tables that may need work, and how many tables there are in all.
 
     ``lowest_ages``: from which age in transactions and multixacts on a table is of interest. ``also``: oids to list
     in any case.
     """
     rows = database.fetch(queries.tables_query(database.major), [everything, *lowest_ages, list(also)])
     count = int(rows[0]["table_count"]) if rows else 0
-    dead = int(rows[0]["all_dead_rows"]) if rows else 0
-    return tuple(_table(row, database.dbname) for row in rows), count, dead
+    return tuple(_table(row, database.dbname) for row in rows), count
 
 
 def _table(row: dict[str, Any], dbname: str) -> TableFacts:
-    for total in ("table_count", "all_dead_rows"):
-        del row[total]
+    del row["table_count"]
     row["kind"] = _KINDS[row["kind"]]
     row["options"] = dict(option.split("=", 1) for option in row["options"])
     return TableFacts(database=dbname, **row)

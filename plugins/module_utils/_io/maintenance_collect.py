@@ -42,7 +42,7 @@ class Collector:
         everything = policy.all_tables or policy.has_patterns
         tables: list[TableFacts] = []
         unreachable: list[tuple[str, str]] = []
-        table_count = dead_rows = 0
+        table_count = 0
         for name in self._names(rows):
             try:
                 session = self.session(name)
@@ -54,9 +54,9 @@ class Collector:
             if also is None:
                 require_unlocked(session, lock)
             oids = (also or {}).get(name, ())
-            found, count, dead = reading.read_tables(session, policy.lowest_ages(server), everything, oids)
+            found, count = reading.read_tables(session, policy.lowest_ages(server), everything, oids)
             tables += found if not table_count else [table for table in found if not table.shared]
-            table_count, dead_rows = table_count + count, dead_rows + dead
+            table_count += count
         chosen = {table.database for table in tables}
         return Facts(
             server=server,
@@ -66,7 +66,6 @@ class Collector:
             running=tuple(running for running in reading.read_running(self.first) if running.database in chosen),
             ages=reading.ages(rows),
             table_count=table_count,
-            dead_rows=dead_rows,
             unreachable=tuple(unreachable),
         )
 

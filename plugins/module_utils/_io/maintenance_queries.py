@@ -159,7 +159,7 @@ SELECT facts.*, totals.*,
        CASE WHEN last_analyze IS NULL AND rows <= 0 AND live_rows = 0 AND kind <> 'p' AND NOT catalog AND NOT temporary
              AND oid NOT IN (SELECT relation::bigint FROM locked)
          THEN pg_catalog.pg_relation_size(oid::oid) END AS heap_bytes
-  FROM facts, (SELECT count(*) AS table_count, coalesce(sum(dead_rows), 0)::bigint AS all_dead_rows FROM facts) totals
+  FROM facts, (SELECT count(*) AS table_count FROM facts) totals
  WHERE %s OR kind = 'p' OR parent_oid IS NOT NULL OR dead_rows > 0 OR toast_dead_rows > 0 OR modified_rows > 0
     OR inserted_rows > 0 OR last_analyze IS NULL OR xid_age >= %s OR multixact_age >= %s OR options <> '{{}}'
     OR oid = 'pg_catalog.pg_statistic'::regclass::bigint

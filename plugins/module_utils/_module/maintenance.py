@@ -87,7 +87,7 @@ class Maintenance:
             msg=report.plan_message(self._survey, facts, seconds),
             plan=actions(self._survey.planned),
             findings=report.findings(facts, self._survey, policy, unmatched),
-            before=report.totals(facts, self._survey),
+            before=report.totals(facts, self._survey, policy),
             after=report.predicted(facts, self._survey, policy),
             extra={
                 "tables": self._entries(),
@@ -210,8 +210,8 @@ class Maintenance:
         else:
             now_needed = survey(after.facts, policy)
             unmatched = policy.unmatched(after.facts.tables) if policy.has_patterns else ()
-            findings = report.findings(after.facts, now_needed, policy, unmatched)
-            totals = report.totals(after.facts, now_needed)
+            findings = report.findings(after.facts, self._survey.still_passed_over(now_needed), policy, unmatched)
+            totals = report.totals(after.facts, now_needed, policy)
         freed = sum(self._sizes[key] - after.sizes[key] for key in self._sizes.keys() & after.sizes.keys())
         outcome = Outcome(
             msg=outcomes.message(steps, planned, codes, freed),
