@@ -71,10 +71,9 @@ def planned(choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
     return tuple(choice for choice in choices if choice.verdict == PLANNED)
 
 
-def limited(choices: tuple[Choice, ...], cap: int) -> tuple[Choice, ...]:
-    """Return the choices with all beyond the ceiling left alone."""
+def limited(choices: tuple[Choice, ...], cap: int, reason: str) -> tuple[Choice, ...]:
+    """Return the choices with all beyond the ceiling left alone for a reason."""
     beyond = {choice.session.pid for choice in planned(choices)[cap:]}
-    reason = f"one run ends at most {cap}"
     return tuple(replace(c, verdict=OVER_CAP, reason=reason) if c.session.pid in beyond else c for c in choices)
 
 

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Mapping, Optional
 
 from .errors import PreconditionFailed
@@ -53,7 +53,7 @@ def decide(activity: Activity, policy: Policy, limits: Limits) -> tuple[Decision
     cap, wanted = policy.cap(activity.max_connections), len(planned(choices))
     if wanted > cap and policy.on_excess == REFUSE:
         raise _too_many(activity, choices, policy, limits)
-    choices = limited(choices, cap)
+    choices = limited(choices, cap, f"one run ends at most {cap}")
     return _decision(activity, choices, policy, limits), choices
 
 
@@ -69,16 +69,15 @@ def _decision(activity: Activity, choices: tuple[Choice, ...], policy: Policy, l
 
 
 def _too_many(activity: Activity, choices: tuple[Choice, ...], policy: Policy, limits: Limits) -> PreconditionFailed:
-    decision = _decision(activity, choices, policy, limits)
-    cap, wanted = policy.cap(activity.max_connections), len(decision.plan)
-    nothing_done = replace(decision, plan=(), after=decision.before)
+    cap, wanted = policy.cap(activity.max_connections), len(planned(choices))
+    left_alone = limited(choices, 0, f"nothing was done: {wanted} are more than the {cap} that one run may end")
     return PreconditionFailed(
         f"end sessions: the rules match {wanted} sessions, one run may end {cap} (max_sessions {policy.max_sessions}, "
         f"max_share {policy.max_share:g} of {activity.max_connections} connections); nothing was done",
         code="blast_cap_exceeded",
         hint="look at sessions: narrow the rules, raise the ceiling on purpose, or set on_excess: limit",
         details={"sessions": wanted, "cap": cap, "max_connections": activity.max_connections},
-        partial=render_decision(nothing_done),
+        partial=render_decision(_decision(activity, left_alone, policy, limits)),
     )
 
 
