@@ -132,7 +132,7 @@ def make_database(server: Server) -> None:
     statements = (
         f"CREATE ROLE {OWNER} LOGIN",
         f"CREATE ROLE {OPERATOR} LOGIN",
-        f"GRANT pg_monitor, pg_signal_backend, pg_maintain TO {OPERATOR}",
+        f"GRANT pg_monitor, pg_signal_backend, pg_maintain, pg_read_all_data TO {OPERATOR}",
         f"CREATE DATABASE {DATABASE} OWNER {OWNER}",
     )
     with session(server, "postgres", "postgres") as run:

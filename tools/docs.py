@@ -1,4 +1,6 @@
-"""Write the runbook book in docs/ from the playbooks, their .meta.yml files and the roles' argument specs.
+"""Write what is made from the playbooks, their .meta.yml files and the roles' argument specs.
+
+That is the runbook book in docs/, and the reference of all variables in inventories/example/.
 
 python tools/docs.py           write it
 python tools/docs.py --check   say what is stale, and end with 1 when something is
@@ -10,6 +12,7 @@ import argparse
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +23,11 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from plugins.module_utils._core.runbook import Runbook, read_runbook  # noqa: E402
+from plugins.module_utils._core.runbook import Runbook, read_decisions, read_runbook  # noqa: E402
+from plugins.module_utils._core.summary import DecisionPoint  # noqa: E402
 
 GENERATED = "<!-- Written by tools/docs.py (make docs) from {sources}: change those, not this page. -->\n"
-_PLAY_NAME = re.compile(r"\S+ \(\d/\d\) (?P<phase>[A-Z]+): (?P<outcome>.+)")
+_PLAY_NAME = re.compile(r".+ \(\d/\d\) (?P<phase>[A-Z]+): (?P<outcome>.+)")
 _MARKUP = re.compile(r"\b(?:ignore:)?(?P<kind>[A-Z]{1,2})\((?P<text>[^()]*)\)")
 _ROLE_KEYS = ("ansible.builtin.import_role", "ansible.builtin.include_role")
 _BLOCK_KEYS = ("block", "rescue", "always")
@@ -74,7 +78,7 @@ def plays_of(playbook: Path) -> Iterator[Play]:
         match = _PLAY_NAME.fullmatch(raw["name"])
         if match is None:
             raise SystemExit(
-                f"{playbook.name}: a play's name must be 'runbook (n/4) PHASE: outcome', not {raw['name']!r}"
+                f"{playbook.name}: a play's name must be 'Runbook (n/4) PHASE: outcome', not {raw['name']!r}"
             )
         yield Play(
             phase=match["phase"],
@@ -156,6 +160,19 @@ def procedure(page: Page) -> Iterator[str]:
     yield ""
 
 
+def roles_of(page: Page) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(role for play in page.plays for role, _step in play.steps))
+
+
+def decisions(page: Page) -> Iterator[DecisionPoint]:
+    """Yield the runbook's own decision points, then those of its roles."""
+    yield from page.runbook.decision_points
+    for role in roles_of(page):
+        file = ROOT / "roles" / role / "meta" / "decisions.yml"
+        if file.exists():
+            yield from read_decisions(role, load(file))
+
+
 def page_text(page: Page) -> str:
     runbook, texts = page.runbook, page.runbook.texts
     source = page.path.relative_to(ROOT).as_posix()
@@ -180,7 +197,7 @@ def page_text(page: Page) -> str:
     lines += procedure(page)
     lines += ["## Verification", "", texts["verification"], "", "## Rollback", "", texts["rollback"], ""]
     lines += ["## Decision points", "", "| when | then |", "| --- | --- |"]
-    lines += [f"| {cell(plain(point.when))} | {cell(plain(point.then))} |" for point in runbook.decision_points]
+    lines += [f"| {cell(plain(point.when))} | {cell(plain(point.then))} |" for point in decisions(page)]
     lines += ["", "## Escalation", "", texts["escalation"], "", *variables(page)]
     return GENERATED.format(sources=sources) + "\n".join(lines).rstrip() + "\n"
 
@@ -196,6 +213,56 @@ def index_text(found: list[Page]) -> str:
     return GENERATED.format(sources="playbooks/") + "\n".join(lines) + "\n"
 
 
+# --- the reference of variables -------------------------------------------------------------------------------------
+
+
+def reference_text(found: list[Page]) -> str:
+    """Return an inventory file that sets nothing and says everything."""
+    sources = "the playbooks' .meta.yml files and the roles' argument specs"
+    lines = ["---", f"# Written by tools/docs.py (make docs) from {sources}.", "# Every variable with its default:"]
+    lines += ["# copy what you want to change into a file of your own."]
+    options = {name: option for page in found for name, option in page.variables.items()}
+    lines += ["", "# === the playbooks ===", *reference_entries(options)]
+    roles: dict[str, dict[str, Any]] = {}
+    for role, step in (step for page in found for play in page.plays for step in play.steps):
+        specs = load(ROOT / "roles" / role / "meta" / "argument_specs.yml")["argument_specs"]
+        roles.setdefault(role, {}).update(specs[step].get("options") or {})
+    for role, its_options in roles.items():
+        if its_options:
+            lines += ["", f"# === role {role} ===", *reference_entries(its_options)]
+    return "\n".join(lines) + "\n"
+
+
+def reference_entries(options: dict[str, Any]) -> Iterator[str]:
+    for name, option in options.items():
+        yield ""
+        yield from comment(f"{need_of(option)} {plain(option.get('description', ''))}", "# ")
+        yield from sub_entries(option.get("options") or {}, "#   ")
+        yield f"# {name}: {json.dumps(option.get('default'))}"
+
+
+def sub_entries(options: dict[str, Any], indent: str) -> Iterator[str]:
+    """Yield the keys that each entry of a list or mapping can have."""
+    for name, option in options.items():
+        default = "" if option.get("default") is None else f" (default {json.dumps(option['default'])})"
+        yield from comment(f"{name}: {need_of(option)}{default} {plain(option.get('description', ''))}", indent)
+        yield from sub_entries(option.get("options") or {}, indent + "  ")
+
+
+def need_of(option: dict[str, Any]) -> str:
+    """Return whether a variable is required and what it is, as ``[optional, list of str]``."""
+    kind = option.get("type", "str")
+    kind = f"{kind} of {option['elements']}" if "elements" in option else kind
+    choices = f": {', '.join(map(str, option['choices']))}" if "choices" in option else ""
+    return f"[{'required' if option.get('required') else 'optional'}, {kind}{choices}]"
+
+
+def comment(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(
+        text, 118, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+    )
+
+
 def page_file(page: Page) -> Path:
     return (ROOT / "docs" / "runbooks" / page.path.relative_to(ROOT / "playbooks")).with_suffix(".md")
 
@@ -203,7 +270,11 @@ def page_file(page: Page) -> Path:
 def book() -> dict[Path, str]:
     """Return every page of the book with its text."""
     found = pages()
-    return {ROOT / "docs" / "index.md": index_text(found), **{page_file(page): page_text(page) for page in found}}
+    return {
+        ROOT / "docs" / "index.md": index_text(found),
+        ROOT / "inventories" / "example" / "group_vars" / "all" / "reference.yml": reference_text(found),
+        **{page_file(page): page_text(page) for page in found},
+    }
 
 
 def stale(wanted: dict[Path, str]) -> list[str]:

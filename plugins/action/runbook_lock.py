@@ -42,7 +42,7 @@ def this_run(task_vars: Mapping[str, Any]) -> dict[str, Any]:
         "pid": pid,
         "pid_start": start,
         "user": user_name(),
-        "runbook": str(task_vars.get("ansible_play_name") or "").partition(" ")[0],
+        "runbook": str(task_vars.get("ansible_play_name") or "").partition(" (")[0],
     }
 
 

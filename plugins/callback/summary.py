@@ -21,12 +21,13 @@ from ansible.plugins.callback import CallbackBase
 from ansible.utils.color import stringc
 
 from ..module_utils._core.result import CRITICAL, OK, UNKNOWN, WARNING
-from ..module_utils._core.runbook import Runbook, read_runbook
+from ..module_utils._core.runbook import Runbook, read_decisions, read_runbook
 from ..module_utils._core.summary import (
     FAILED,
     LEFT,
     PREDICTED,
     UNREACHABLE,
+    DecisionPoint,
     Line,
     Summary,
     as_json,
@@ -60,6 +61,7 @@ author:
   - The oncall.runbooks maintainers (@oncall-runbooks)
 """
 
+ROLES = Path(__file__).parents[2] / "roles"
 PHASES = ("preflight", "act", "verify", "report")
 COLORS = {
     OK: C.COLOR_OK,
@@ -125,7 +127,7 @@ class CallbackModule(CallbackBase):
             lines=tuple(self._lines),
             check_mode=bool(context.CLIARGS.get("check")),
             duration_seconds=time.monotonic() - self._started,
-            decision_points=self._runbook.decision_points if self._runbook else (),
+            decision_points=(self._runbook.decision_points if self._runbook else ()) + roles_decisions(),
             again=command_again(self._playbook, context.CLIARGS),
         )
         file = self.get_option("summary_file")
@@ -196,6 +198,14 @@ def load_runbook(playbook: Path) -> Optional[Runbook]:
             text = playbook.with_name(f"{stem}.meta.yml").read_text(encoding="utf-8")
             return read_runbook(stem, yaml.safe_load(text))
     return None
+
+
+def roles_decisions() -> tuple[DecisionPoint, ...]:
+    """Return what the collection's roles say about their own failures and findings."""
+    points: tuple[DecisionPoint, ...] = ()
+    for file in sorted(ROLES.glob("*/meta/decisions.yml")):
+        points += read_decisions(file.parts[-3], yaml.safe_load(file.read_text(encoding="utf-8")))
+    return points
 
 
 def command_again(playbook: str, arguments: Mapping[str, Any]) -> str:

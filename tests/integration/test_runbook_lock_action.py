@@ -11,7 +11,7 @@ import pytest
 from tests.support.playbooks import Playbooks
 
 PLAYBOOK = """
-- name: "nightly (1/4) PREFLIGHT: nobody else is at work"
+- name: "Nightly (1/4) PREFLIGHT: nobody else is at work"
   hosts: work
   gather_facts: false
   tasks:
@@ -48,7 +48,7 @@ def test_a_second_run_is_refused_and_the_dead_run_s_lock_is_taken_over(playbooks
     try:
         wait_for_lease(tmp_path)
         holder = json.loads(lease(tmp_path).read_text())["holder"]
-        assert (holder["pid"], holder["runbook"]) == (first.pid, "nightly")
+        assert (holder["pid"], holder["runbook"]) == (first.pid, "Nightly")
 
         second = playbooks.run(tmp_path / "nightly.yml")
         assert second.rc == 2 and "lock_busy" in second.output and f"pid {first.pid}" in second.output
@@ -60,7 +60,7 @@ def test_a_second_run_is_refused_and_the_dead_run_s_lock_is_taken_over(playbooks
     (tmp_path / "go_on").touch()
     third = playbooks.run(tmp_path / "nightly.yml")
     assert third.rc == 0, third.output
-    assert "is taken over from nightly of" in json.dumps(third.summary)
+    assert "is taken over from Nightly of" in json.dumps(third.summary)
     assert not lease(tmp_path).exists()
 
 

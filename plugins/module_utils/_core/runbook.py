@@ -72,7 +72,7 @@ def read_runbook(name: str, content: Any) -> Runbook:
             purpose=" ".join(str(content["description"]).split()),
             when_to_use=tuple(str(case) for case in raw["when_to_use"]),
             texts=texts,
-            decision_points=tuple(_decision_point(point) for point in raw["decision_points"]),
+            decision_points=read_decisions(name, raw["decision_points"]),
             commands=tuple((str(entry["does"]), str(entry["command"])) for entry in raw["commands"]),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -81,5 +81,16 @@ def read_runbook(name: str, content: Any) -> Runbook:
         raise InvalidValue(f"metadata of {name} cannot be read: {type(error).__name__} {error}") from error
 
 
-def _decision_point(raw: Mapping[str, Any]) -> DecisionPoint:
-    return DecisionPoint(str(raw["when"]), str(raw["then"]), tuple(str(check) for check in raw.get("checks", ())))
+def read_decisions(name: str, content: Any) -> tuple[DecisionPoint, ...]:
+    """Return the decision points of a runbook or of a role's meta/decisions.yml.
+
+    Raises:
+        InvalidValue: a part is missing.
+    """
+    try:
+        return tuple(
+            DecisionPoint(str(raw["when"]), str(raw["then"]), tuple(str(check) for check in raw["checks"]))
+            for raw in content
+        )
+    except (KeyError, TypeError) as error:
+        raise InvalidValue(f"decision points of {name} cannot be read: {type(error).__name__} {error}") from error

@@ -36,7 +36,7 @@ class Notice:
 class Line:
     """One step on one host. ``planned`` counts what a real run would do; ``details`` name it, or what was not done.
 
-    ``good`` are the checks that were found ok.
+    ``read`` are the checks that were looked at, whatever came of them.
     """
 
     host: str
@@ -51,7 +51,7 @@ class Line:
     duration_seconds: float = 0.0
     notices: tuple[Notice, ...] = ()
     details: tuple[str, ...] = ()
-    good: tuple[str, ...] = ()
+    read: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _contract_line(
             *(_text(f"{entry.get('action')} {entry.get('target')}: {entry.get('reason')}") for entry in plan),
             *(_text(f"{entry.get('status')} {entry.get('id')}: {entry.get('detail')}") for entry in left_out),
         ),
-        good=tuple(str(finding.get("check")) for finding in findings if finding.get("status") == OK),
+        read=tuple(dict.fromkeys(str(finding.get("check")) for finding in findings)),
     )
 
 
@@ -237,13 +237,14 @@ def todos(summary: Summary) -> tuple[Todo, ...]:
 
 
 def _notices(summary: Summary) -> Iterator[tuple[Line, Notice]]:
-    """Yield what is not right: not what a plan is about to mend, nor what was found good when it was read again."""
+    """Yield what is not right: not what a plan is about to mend, nor what another step has read again since."""
     for number, line in enumerate(summary.lines):
         if line.planned and line.status != FAILED:
             continue
-        later = (other for other in summary.lines[number + 1 :] if other.host == line.host)
-        mended = {check for other in later for check in other.good}
-        yield from ((line, notice) for notice in line.notices if notice.check not in mended)
+        later = summary.lines[number + 1 :]
+        others = (other for other in later if other.host == line.host and other.step != line.step)
+        again = {check for other in others for check in other.read}
+        yield from ((line, notice) for notice in line.notices if notice.check not in again)
         if line.failed and not line.notices:
             yield line, Notice("step_failed", WARNING, f"{count_of(line.failed, 'action')} failed: {line.msg}")
 
@@ -268,6 +269,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "check_mode": summary.check_mode,
         "changed": summary.changed,
         "duration_seconds": round(summary.duration_seconds, 3),
+        "again": summary.again,
         "needs_a_person": [asdict(todo) for todo in todos(summary)],
         "hosts": {
             host: {"status": summary.status_of(host), "steps": [asdict(line) for line in summary.lines_of(host)]}

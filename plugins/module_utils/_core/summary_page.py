@@ -32,7 +32,7 @@ _WORDS = {
 _MARK_WIDTH = 8
 _MOST_DETAILS = 3
 _MOST_PLANNED = 10
-_WORTH_TELLING_SECONDS = 5.0
+_WORTH_TELLING_SECONDS = 10.0
 _MOST_TODOS = 12
 _NARROWEST, _WIDEST = 60, 120
 
@@ -72,9 +72,20 @@ def render(summary: Summary, on: Page) -> list[str]:
         lines += [on.paint(printable(host, on.width), BOLD)]
         for line in summary.lines_of(host):
             lines += _step(line, step_width, summary.check_mode, on)
-    if entries:
-        lines += ["", on.paint("Needs a person", BOLD), *_todos(entries, on)]
+    for title, chosen in (("Needs a person", urgent(entries)), ("Could not be judged", unjudged(entries))):
+        if chosen:
+            lines += ["", on.paint(title, BOLD), *_todos(chosen, on)]
     return [*lines, on.rule(), *on.wrapped(closing(summary, entries), "", ""), on.rule()]
+
+
+def urgent(entries: tuple[Todo, ...]) -> tuple[Todo, ...]:
+    """Return what somebody has to look at."""
+    return tuple(todo for todo in entries if todo.status != UNKNOWN)
+
+
+def unjudged(entries: tuple[Todo, ...]) -> tuple[Todo, ...]:
+    """Return what nobody could look at."""
+    return tuple(todo for todo in entries if todo.status == UNKNOWN)
 
 
 def _badge(summary: Summary, on: Page) -> str:
@@ -85,9 +96,9 @@ def _badge(summary: Summary, on: Page) -> str:
 
 def _step(line: Line, step_width: int, check_mode: bool, on: Page) -> Iterator[str]:
     will_act = line.planned > 0 and RANK[line.status] < RANK[FAILED]
-    style = CHANGED if will_act or (line.status == OK and line.changed) else line.status
+    style = CHANGED if will_act or (line.changed and RANK[line.status] <= RANK[UNKNOWN]) else line.status
     word = "would" if style == CHANGED and check_mode else _WORDS[style]
-    took = f", {human_duration(line.duration_seconds)}" if line.duration_seconds >= _WORTH_TELLING_SECONDS else ""
+    took = f" ({human_duration(line.duration_seconds)})" if line.duration_seconds >= _WORTH_TELLING_SECONDS else ""
     indent = " " * (2 + _MARK_WIDTH + 1 + step_width + 1)
     first, *others = on.wrapped(f"{line.msg}{_counts(line)}{took}", indent, indent)
     mark = on.paint(f"{word:<{_MARK_WIDTH}}", style)
@@ -133,9 +144,11 @@ def closing(summary: Summary, entries: tuple[Todo, ...]) -> str:
         act = f"{count_of(changed, 'thing')} {'was' if changed == 1 else 'were'} done"
     else:
         act = "Nothing was changed" if failed else "Nothing to do"
-    if not entries:
-        return f"{act}; nobody is needed."
-    return f"{act}; {count_of(len(entries), 'thing')} {'needs' if len(entries) == 1 else 'need'} a person."
+    needed, unknown = len(urgent(entries)), len(unjudged(entries))
+    person = (
+        f"{count_of(needed, 'thing')} {'needs' if needed == 1 else 'need'} a person" if needed else "nobody is needed"
+    )
+    return f"{act}; {person}{f'; {unknown} could not be judged' if unknown else ''}."
 
 
 def render_header(facts: Mapping[str, str], on: Page) -> list[str]:

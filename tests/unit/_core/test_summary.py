@@ -114,11 +114,27 @@ def test_work_that_is_left_is_a_warning() -> None:
     assert [entry.msg for entry in todos(Summary("w", (line,)))] == ["work is left: 2 tables to vacuum"]
 
 
-def test_what_is_good_when_it_is_read_again_needs_nobody() -> None:
-    again = result(findings=[finding("xmin_horizon", "ok", "nobody holds it back")])
-    assert todos(Summary("w", lines(read(HELD), read(again)))) == ()
-    assert len(todos(Summary("w", lines(read(again), read(HELD))))) == 1
-    assert len(todos(Summary("w", lines(read(HELD), read(again, host="db2"))))) == 1
+def test_what_another_step_read_again_counts() -> None:
+    good = result(findings=[finding("xmin_horizon", "ok", "nobody holds it back")])
+    verified = line_of("db1", "verify", "Looked at again", good, 1.0, False)
+    elsewhere = line_of("db2", "verify", "Looked at again", good, 1.0, False)
+    assert todos(Summary("w", lines(read(HELD), verified))) == ()
+    assert len(todos(Summary("w", lines(verified, read(HELD))))) == 1
+    assert len(todos(Summary("w", lines(read(HELD), elsewhere)))) == 1
+    assert len(todos(Summary("w", lines(read(HELD), read(good))))) == 1  # another item of the same step
+
+
+def test_what_could_not_be_judged_is_apart() -> None:
+    line = read(result(changed=True, status="unknown", findings=[finding("x", "unknown", "statistics are hidden")]))
+    assert text_of(Summary("w", lines(line)), unicode=False)[3:-1] == [
+        "db1",
+        "  changed  maintenance nothing to do (12 s)",
+        "",
+        "Could not be judged",
+        "  1. db1, maintenance: statistics are hidden",
+        "-" * 79,
+        "1 thing was done; nobody is needed; 1 could not be judged.",
+    ]
 
 
 def test_what_needs_a_person_is_sorted_and_told_once_for_all_hosts() -> None:
@@ -144,11 +160,11 @@ def test_the_page_of_a_run_with_trouble() -> None:
         "[FAILED]  weekly-maintenance  12 min 34 s",
         "-" * 79,
         "db3",
-        "  FAILED   maintenance lock: another run is at work, 12 s",
+        "  FAILED   maintenance lock: another run is at work (12 s)",
         "db2",
-        "  warning  maintenance nothing to do, 12 s",
+        "  warning  maintenance nothing to do (12 s)",
         "db1",
-        "  changed  maintenance 2 tables vacuumed, 1 skipped (locked), 12 s",
+        "  changed  maintenance 2 tables vacuumed, 1 skipped (locked) (12 s)",
         "                       - skipped vacuum:shop:public.t3: lock not available",
         "",
         "Needs a person",
@@ -169,7 +185,7 @@ def test_the_page_of_a_prediction() -> None:
         "[PREDICTION]  weekly-maintenance  3.0 s",
         "─" * 79,
         "db1",
-        "  would    maintenance 2 tables to vacuum, 12 s",
+        "  would    maintenance 2 tables to vacuum (12 s)",
         "                       - vacuum public.t1: dead",
         "                       - vacuum public.t2: dead",
         "─" * 79,
