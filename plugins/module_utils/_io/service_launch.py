@@ -13,7 +13,7 @@ import os
 import signal
 import subprocess
 import tempfile
-from typing import Sequence
+from typing import Mapping, Optional, Sequence
 
 from .._core.errors import CommandFailed, TimedOut
 from .._core.redact import printable, redact_text
@@ -22,7 +22,7 @@ from .command import Completed
 _OUTPUT_LIMIT = 64 * 1024  # bytes
 
 
-def launch(argv: Sequence[str], timeout: float) -> Completed:
+def launch(argv: Sequence[str], timeout: float, env: Optional[Mapping[str, str]] = None) -> Completed:
     """Run argv until it ends itself, whatever children it leaves; both outputs come back as stderr, the last 64 kB.
 
     Raises:
@@ -34,7 +34,7 @@ def launch(argv: Sequence[str], timeout: float) -> Completed:
         try:
             process = subprocess.Popen(
                 list(argv),
-                env={**os.environ, "LC_ALL": "C", "LANGUAGE": "C"},
+                env={**os.environ, "LC_ALL": "C", "LANGUAGE": "C", **(env or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
