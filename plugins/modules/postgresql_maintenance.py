@@ -183,7 +183,8 @@ options:
     description:
       - How long the run may take, as a duration.
       - A table is not started when it is estimated to need longer than what is left; the next run goes on with it.
-        The estimate is the table's pages by the speed of this run, or the mean of its earlier vacuums (PostgreSQL 18).
+        The estimate is the table's pages by the speed of this run, or the mean of its earlier vacuums when that is longer
+        (PostgreSQL 18).
     type: str
   window_end:
     description:

@@ -27,6 +27,7 @@ RUNNING = "already_running"
 EXCLUDED = "excluded"
 LEFT_OVER = "limit_reached"
 
+_PAGE_BYTES, _ROWS_A_PAGE = 8192, 80  # for a table of which nothing is known
 _ANALYZE_SAMPLE_PAGES = 30_000  # 300 x the default statistics target, PostgreSQL documentation of ANALYZE
 
 
@@ -220,14 +221,25 @@ def _planned(table: TableFacts, need: Need, facts: Facts, policy: Policy) -> Pla
 def pages_to_read(table: TableFacts, need: Need) -> int:
     """Return how many pages the work reads at most.
 
-    A vacuum leaves out all-visible pages, a freeze does not; indexes are read when there are dead rows; ANALYZE
-    reads a sample.
+    A vacuum leaves out the pages that are still all-visible, a freeze does not; indexes are read when there are dead
+    rows; ANALYZE reads a sample. In the worst case each changed row is on a page of its own.
     """
+    pages = current_pages(table)
     if not need.vacuum:
-        return min(max(table.pages, 1), _ANALYZE_SAMPLE_PAGES)
-    heap = table.pages if need.freeze else max(table.pages - table.all_visible_pages, 0)
+        return min(pages, _ANALYZE_SAMPLE_PAGES)
+    touched = pages - table.all_visible_pages + table.dead_rows + table.inserted_rows
+    heap = pages if need.freeze else max(min(touched, pages), 1)
     indexes = table.index_pages if table.dead_rows or need.freeze else 0
-    return max(heap, 1) + indexes + table.toast_pages
+    return heap + indexes + table.toast_pages
+
+
+def current_pages(table: TableFacts) -> int:
+    """Return the pages of the heap, at least 1: the last count, grown with the rows as the planner does it."""
+    counted = table.live_rows + table.dead_rows
+    if table.pages and table.rows > 0:
+        return max(table.pages, int(table.pages * counted / table.rows))
+    guessed = max((table.heap_bytes or 0) // _PAGE_BYTES, counted // _ROWS_A_PAGE)
+    return max(table.pages, guessed, 1)
 
 
 def is_parent_work(item: Planned) -> bool:

@@ -99,15 +99,14 @@ def cost_ceiling(delay_ms: float, limit: int) -> Optional[float]:
 
 
 def estimate(unit: Unit, rate: Rate) -> float:
-    """Return the seconds that a unit will take; the server's own timings of a table win."""
+    """Return the seconds that a unit will take."""
     return sum(estimate_table(item, rate) for item in unit.tables)
 
 
 def estimate_table(item: Planned, rate: Rate) -> float:
-    """Return the seconds that one table will take."""
-    if item.need.vacuum and item.table.vacuum_seconds is not None:
-        return item.table.vacuum_seconds + _SECONDS_PER_TABLE
-    return item.pages / rate.pages_per_second + _SECONDS_PER_TABLE
+    """Return the seconds that one table will take: by its pages, or as long as its vacuums took so far, if longer."""
+    earlier = item.table.vacuum_seconds if item.need.vacuum else None
+    return max(item.pages / rate.pages_per_second, earlier or 0.0) + _SECONDS_PER_TABLE
 
 
 def units_of(planned: Sequence[Planned]) -> tuple[Unit, ...]:
