@@ -130,10 +130,10 @@ class CallbackModule(CallbackBase):
             decision_points=(self._runbook.decision_points if self._runbook else ()) + roles_decisions(),
             again=command_again(self._playbook, context.CLIARGS),
         )
+        self._print(render(summary, self._page()))
         file = self.get_option("summary_file")
         if file:
             write_json(Path(file), as_json(summary))
-        self._print(render(summary, self._page()))
 
     def _note(self, result: Any, failed: bool) -> None:
         host, task, duration = result.host.get_name(), result.task, self._duration(result)
@@ -146,11 +146,14 @@ class CallbackModule(CallbackBase):
             return
         if "plan" in part or "failure" in part:
             self._by_contract = True
-        elif any(
-            known.host == line.host and known.step == line.step and known.status == FAILED for known in self._lines
-        ):
-            return  # the playbook's own word about a failure that is already here
+        elif line.status == FAILED and self._is_known(line):
+            return
         self._lines.append(line)
+
+    def _is_known(self, line: Line) -> bool:
+        """Tell whether this is only the playbook's own word about a failure that is already here."""
+        failed = {known.step for known in self._lines if known.host == line.host and known.status == FAILED}
+        return line.step in failed or (line.step == PHASES[-1] and bool(failed))
 
     def _duration(self, result: Any) -> float:
         now = time.monotonic()

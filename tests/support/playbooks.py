@@ -36,8 +36,8 @@ class Run:
 
     @property
     def page(self) -> str:
-        """Return what the summary printed."""
-        return self.output[self.output.index("PLAY RECAP") :]
+        """Return what the summary printed, with its lines joined, so that a sentence can be looked for."""
+        return " ".join(self.output[self.output.index("PLAY RECAP") :].split())
 
 
 class Playbooks:

@@ -148,7 +148,7 @@ def _sentence(findings: tuple[Finding, ...], facts: HostFacts) -> str:
         return f"{first.msg}{more}"
     fullest = max(facts.disks, key=lambda disk: disk.used_percent or 0.0, default=None)
     disk = f", {printable(fullest.path, 60)} {fullest.used_percent:g} % full" if fullest else ""
-    return f"host is fit for work{disk}"
+    return f"fit for work{disk}"
 
 
 def _host(facts: HostFacts) -> dict[str, object]:

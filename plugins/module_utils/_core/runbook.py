@@ -44,7 +44,7 @@ class Runbook:
     def header(self) -> dict[str, str]:
         """Return what is printed when the runbook starts."""
         return {
-            "title": f"{self.name}: {self.title}",
+            "title": self.title,
             "purpose": self.purpose,
             "takes": self.texts["time_estimate"],
             "touches": self.texts["blast_radius"],

@@ -250,8 +250,10 @@ def _notices(summary: Summary) -> Iterator[tuple[Line, Notice]]:
 
 
 def _next(summary: Summary, notice: Notice) -> str:
+    """Return what a decision point says; what could not be judged needs one of its very name."""
     for point in summary.decision_points:
-        if any(notice.check == known or notice.check.startswith(f"{known}:") for known in point.checks):
+        related = notice.status != UNKNOWN and any(notice.check.startswith(f"{known}:") for known in point.checks)
+        if related or notice.check in point.checks:
             return point.then
     return notice.hint
 
