@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 
 import pytest
 
@@ -13,22 +12,10 @@ def podman(*args):
     subprocess.run(["podman", *args], check=True, capture_output=True, text=True)
 
 
-def wait_until(condition, what, deadline=30):
-    end = time.monotonic() + deadline
-    while not condition():
-        assert time.monotonic() < end, f"{what}: not within {deadline} s"
-        time.sleep(0.2)
-
-
 @pytest.fixture
-def other(host):
-    [name] = set(host.ansible.get_variables()["groups"]["lab"]) - {host.ansible.get_variables()["inventory_hostname"]}
+def other(facts):
+    [name] = set(facts["groups"]["lab"]) - {facts["inventory_hostname"]}
     return name
-
-
-@pytest.fixture
-def facts(host):
-    return host.ansible.get_variables()
 
 
 def answers(host, other):
@@ -67,7 +54,7 @@ def test_no_host_has_a_package_source(host):
     assert host.check_output("apt-get indextargets") == ""
 
 
-def test_partition_and_healing(host, other, facts):
+def test_partition_and_healing(host, other, facts, wait_until):
     """A host that is cut off keeps running, and comes back under its own address."""
     podman("network", "disconnect", facts["lab_network"], facts["lab_container"])
     try:
@@ -81,7 +68,7 @@ def test_partition_and_healing(host, other, facts):
     wait_until(lambda: answers(host, other), "the healed host reaches the other one")
 
 
-def test_lost_host_and_return(host, facts):
+def test_lost_host_and_return(host, facts, wait_until):
     """A host that lost power boots again under its own address."""
     boot = host.check_output("stat -c %Y /proc/1")
     podman("kill", facts["lab_container"])

@@ -16,9 +16,9 @@ options = parser.parse_args()
 connection = psycopg2.connect(dbname="shop", application_name=options.name)
 connection.autocommit = options.transaction is None
 connection.cursor().execute(options.transaction or "SELECT 1")
-while True:
-    select.select([connection], [], [])
-    try:
-        connection.poll()
-    except psycopg2.OperationalError as error:
-        sys.exit(f"session ended by the server: {error}")
+# The server only speaks up when it ends the session; its last words come with the next statement.
+select.select([connection], [], [])
+try:
+    connection.cursor().execute("SELECT 1")
+except psycopg2.OperationalError as error:
+    sys.exit(f"session ended by the server: {error}")

@@ -3,6 +3,7 @@
 """Make two package archives in a folder, one of them for security updates, and install what they will update."""
 
 import hashlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,9 +28,10 @@ def build(name, version, folder):
         control = Path(scratch, "DEBIAN", "control")
         control.parent.mkdir(mode=0o755)
         control.write_text(CONTROL.format(name=name, version=version))
-        content = Path(scratch, "usr", "share", name, "version")
-        content.parent.mkdir(parents=True)
-        content.write_text(f"{version}\n")
+        # A real program: a process that runs it has the old file mapped after the update.
+        program = Path(scratch, "usr", "lib", name, "agent")
+        program.parent.mkdir(parents=True)
+        shutil.copy("/usr/bin/sleep", program)
         Path(scratch).chmod(0o755)
         target = folder / f"{name}_{version}_all.deb"
         subprocess.run(["dpkg-deb", "--root-owner-group", "--build", scratch, target], check=True, capture_output=True)

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write down everything that a runbook in check mode must leave as it is, or compare it: snapshot.py write|compare FILE."""
+"""Write down all that check mode must leave as it is, or compare with it: snapshot.py write|compare FILE."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ QUERIES = {
     "FROM pg_stat_user_tables ORDER BY 1",
     "settings": "SELECT name, setting FROM pg_settings WHERE source NOT IN ('client', 'session') ORDER BY 1",
 }
-UNITS = ("postgresql@15-main", "nginx", "redis-server", "shop", "legacy", "logrotate.timer")
+UNITS = ("postgresql@15-main", "nginx", "redis-server", "shop", "legacy", "tls-agent", "logrotate.timer")
 
 
 def run(*command):
@@ -45,12 +45,24 @@ def tree(*roots):
 
 def look():
     facts = {name: query(text) for name, text in QUERIES.items()}
-    facts["units"] = {unit: run("systemctl", "show", "-P", "InvocationID", "-P", "UnitFileState", unit) for unit in UNITS}
-    facts["packages"] = run("dpkg-query", "-W")
+    facts["units"] = {unit: run("systemctl", "show", "-P", "InvocationID", unit).strip() for unit in UNITS}
+    facts["packages"] = run("dpkg-query", "-W").splitlines()
     facts["files"] = tree("/etc", "/usr/local", "/var/lib/logrotate", "/srv")
     # The applications go on writing: names and inodes stay, contents grow.
     facts["logs"] = {name: found[:4] for name, found in tree("/var/log/shop", "/var/log/nginx").items()}
     return facts
+
+
+def changes(name, was, now):
+    """Yield one line for each difference."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        for key in sorted(was.keys() | now.keys()):
+            yield from changes(f"{name} {key}", was.get(key), now.get(key))
+    elif isinstance(was, list) and isinstance(now, list):
+        yield from (f"{name}: - {item}" for item in was if item not in now)
+        yield from (f"{name}: + {item}" for item in now if item not in was)
+    elif was != now:
+        yield f"{name}: {was} -> {now}"
 
 
 def main():
@@ -58,11 +70,8 @@ def main():
     now = json.loads(json.dumps(look()))
     if action == "write":
         path.write_text(json.dumps(now, indent=1))
-        return
-    before = json.loads(path.read_text())
-    touched = [f"{name}:\n  was {before[name]}\n  is  {now[name]}" for name in before if before[name] != now[name]]
-    if touched:
-        sys.exit("touched since it was written down:\n" + "\n".join(touched))
+    elif touched := list(changes("", json.loads(path.read_text()), now)):
+        sys.exit("\n".join(["touched since it was written down:", *touched]))
 
 
 main()
