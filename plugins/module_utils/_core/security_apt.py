@@ -46,6 +46,9 @@ INDEXES = (
     "Created-By: Packages",
 )
 
+# Without a lock, and without the planner's log, which a simulation would write too.
+_READING = ("-o", "Debug::NoLocking=1", "-o", "Dir::Log::Planner=/dev/null")
+
 # Old configuration files stay; nobody is asked; needrestart's hook lists instead of restarting behind our back.
 ENVIRONMENT = {
     "DEBIAN_FRONTEND": "noninteractive",
@@ -111,12 +114,12 @@ def install_command(updates: Iterable[Update], lock_seconds: int) -> tuple[str, 
 
 def simulate_command(updates: Iterable[Update]) -> tuple[str, ...]:
     """Return the command that says what an installation would do; it wants no lock and no rights."""
-    return ("apt-get", "--simulate", "-o", "Debug::NoLocking=1", *install_words(updates))
+    return ("apt-get", "--simulate", *_READING, *install_words(updates))
 
 
 def uris_command(updates: Iterable[Update]) -> tuple[str, ...]:
     """Return the command that says what would be downloaded."""
-    return ("apt-get", "--print-uris", "-qq", "--yes", "-o", "Debug::NoLocking=1", *install_words(updates))
+    return ("apt-get", "--print-uris", "-qq", "--yes", *_READING, *install_words(updates))
 
 
 def parse_installed(text: str, architecture: str) -> dict[str, Package]:

@@ -103,6 +103,7 @@ class SecurityUpdates:
         self._manager = _manager(task)
         self._installation: Optional[Installation] = None
         self._refresh_argv: Sequence[str] = ()
+        self._kept_back: Mapping[str, Update] = {}
 
     def decide(self) -> Decision:
         """Read, sort out, try the installation without carrying it out, and return the plan."""
@@ -110,8 +111,8 @@ class SecurityUpdates:
         chosen = [update for update in facts.updates if not update.blocked]
         if self._policy.apply and chosen and not facts.broken:
             self._installation, kept_back = self._manager.prepare(chosen, self._lock_seconds)
-            known = {update.name: update for update in kept_back}
-            facts = replace(facts, updates=tuple(known.get(update.name, update) for update in facts.updates))
+            self._kept_back = {update.name: update for update in kept_back}
+            facts = replace(facts, updates=self._with_kept_back(facts.updates))
         self._refresh_argv = facts.refresh
         check_refusals(facts, self._installation, self._policy)
         return decide(facts, self._installation, self._policy)
@@ -140,11 +141,14 @@ class SecurityUpdates:
         processes = read_processes()
         return replace(
             facts,
-            updates=sort_out(facts.updates, self._policy),
+            updates=self._with_kept_back(sort_out(facts.updates, self._policy)),
             reboot=reboot_of(self._manager.kernels()),
             services=stale_units(processes),
             unseen_processes=sum(process.stale is None for process in processes),
         )
+
+    def _with_kept_back(self, updates: Sequence[Update]) -> tuple[Update, ...]:
+        return tuple(self._kept_back.get(update.name, update) for update in updates)
 
     def _carry_out(self, action: Action, decision: Decision, steps: list[Step], work: Callable[[], None]) -> None:
         began = self._task.clock.monotonic()
