@@ -1,4 +1,4 @@
-"""Logs for tests: what was written against what is left, a writer that numbers its lines, and ways to be interrupted."""
+"""Logs for tests: what was written against what is left, a writer with numbered lines, and ways to be interrupted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from unittest import mock
 
 import zstandard
 
-from plugins.module_utils._core.log_rotation_names import COPIED, OWN_PREFIX, generation_of
+from plugins.module_utils._core.log_rotation_names import COPIED, LOCK_NAME, OWN_PREFIX, generation_of
 from tests.support.modules import run_module, run_ok
 
 # Every call by which the rotation changes something: where a kill or a full disk can find it half way.
@@ -62,7 +62,7 @@ def content(path: Path) -> bytes:
 
 def generations(folder: Path, log: str) -> list[Path]:
     """Return the finished generations of a log with our stamp, the oldest first."""
-    found = [path for path in folder.iterdir() if (name := generation_of(path.name)) and name.log == log]
+    found = [path for path in folder.iterdir() if (name := generation_of(path.name)) and name.stamp and name.log == log]
     return sorted((path for path in found if path.suffix != COPIED), key=lambda path: path.name)
 
 
@@ -84,8 +84,9 @@ def is_kept(folder: Path, log: str, lines: list[bytes]) -> bool:
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Return what a finished run may not leave."""
-    return [p.name for p in folder.iterdir() if p.name.startswith(OWN_PREFIX) or p.name.endswith(COPIED)]
+    """Return what a finished run may not leave; the empty lock file of a killed one does no harm."""
+    names = [path.name for path in folder.iterdir() if path.name != LOCK_NAME]
+    return [name for name in names if name.startswith(OWN_PREFIX) or name.endswith(COPIED)]
 
 
 def snapshot(folder: Path) -> dict[str, tuple[Any, ...]]:
@@ -96,8 +97,6 @@ def snapshot(folder: Path) -> dict[str, tuple[Any, ...]]:
         data = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
         found[str(path)] = (info.st_ino, info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns, data)
     return found
-
-
 
 
 def at_call(names: tuple[str, ...], number: int, act: Callable[[str, tuple[Any, ...]], None]) -> contextlib.ExitStack:
@@ -126,18 +125,18 @@ def at_call(names: tuple[str, ...], number: int, act: Callable[[str, tuple[Any, 
 def killed(arguments: dict[str, Any], number: int, *, half: bool = False) -> bool:
     """Run the module in a child that is killed at the number-th changing call; return whether it came so far.
 
-    With ``half`` a write that is hit is done to one half first.
+    With ``half`` only writes count, and the one that is hit is done to one half.
     """
 
-    def kill(name: str, args: tuple[Any, ...]) -> None:
-        if half and name == "write":
+    def kill(_name: str, args: tuple[Any, ...]) -> None:
+        if half:
             os.pwrite(args[0], bytes(args[1])[: len(args[1]) // 2], os.lseek(args[0], 0, os.SEEK_CUR))
         os.kill(os.getpid(), signal.SIGKILL)
 
     child = os.fork()
     if child == 0:
         try:
-            with at_call(CHANGING, number, kill):
+            with at_call(("write",) if half else CHANGING, number, kill):
                 run_module("log_rotation", arguments)
         finally:
             os._exit(0)

@@ -28,8 +28,9 @@ QUIET_SECONDS = 3600.0  # where nobody can tell whether a file is written to, it
 class Operation:
     """One thing to do to one file.
 
-    ``follows`` is the id of the operation that must be done first; ``target`` is the file name that is made or
-    kept. ``size`` and ``estimate`` are bytes before and (guessed) after.
+    ``follows`` is the id of the operation that must be done first, ``needs`` the number of new generations that the
+    log must have got first; ``target`` is the file name that is made or kept. ``size`` and ``estimate`` are bytes
+    before and (guessed) after.
     """
 
     kind: str
@@ -40,6 +41,7 @@ class Operation:
     size: int = 0
     estimate: int = 0
     follows: str = ""
+    needs: int = 0
     log: str = ""
 
     @property
@@ -91,10 +93,25 @@ def is_due(family: Family, policy: Policy, now: float) -> str:
     return f"last rotated {human_duration(age)} ago, {human_size(live.size)}" if age >= policy.max_age else ""
 
 
-def plan_work(survey: Survey, holdings: Holdings, policy: Policy, now: float, ratio: float) -> Work:
-    """Return what is to be done; ``ratio`` is the guessed share of its size that a compressed file keeps."""
-    parts = [_part(family, holdings, policy, now, ratio) for family in survey.families]
+def plan_work(
+    survey: Survey,
+    holdings: Holdings,
+    policy: Policy,
+    now: float,
+    ratio: float,
+    redundant: frozenset[str] = frozenset(),
+) -> Work:
+    """Return what is to be done.
+
+    ``ratio`` is the guessed share of its size that a compressed file keeps; ``redundant`` are the paths of unfinished
+    copies whose log still has all of their lines.
+    """
+    families = [_finished(family, redundant) for family in survey.families]
+    parts = [_part(family, holdings, policy, now, ratio) for family in families]
     operations = [Operation(CLEAN, e.path, "left by a run that was killed", e) for e in survey.staging]
+    operations += [
+        _redundant(family, copy) for family in survey.families for copy in family.copied if copy.entry.path in redundant
+    ]
     operations += _missing_logs(survey, policy)
     operations += [operation for part in parts for operation in part.operations]
     kept = [generation for part in parts for generation in part.kept]
@@ -113,14 +130,30 @@ def plan_work(survey: Survey, holdings: Holdings, policy: Policy, now: float, ra
     )
 
 
+def _finished(family: Family, redundant: frozenset[str]) -> Family:
+    copies = tuple(copy for copy in family.copied if copy.entry.path not in redundant)
+    return family if len(copies) == len(family.copied) else replace(family, copied=copies)
+
+
+def _redundant(family: Family, copy: Generation) -> Operation:
+    reason = "copied by a run that was killed before it truncated the log"
+    return Operation(SETTLE, copy.entry.path, reason, copy.entry, log=family.log)
+
+
 def _missing_logs(survey: Survey, policy: Policy) -> list[Operation]:
-    """Return the logs that a run renamed and did not live to create again: its working directory is still there."""
-    killed = {entry.directory for entry in survey.staging} if policy.create else set()
+    """Return the logs that a run renamed and did not live to create again.
+
+    What shows it is its working directory, or a newest generation that no finished run would have left plain.
+    """
+    killed = {entry.directory for entry in survey.staging}
+    finished_is_plain = policy.delay_compress or not policy.suffix
     found = []
-    for family in survey.families:
+    for family in survey.families if policy.create else ():
         newest = next(iter(family.generations), None)
-        if family.directory in killed and family.live is None and newest is not None and newest.plain:
-            reason = "renamed by a run that was killed"
+        if family.live is not None or newest is None or not newest.plain or newest.entry.size == 0:
+            continue
+        if family.directory in killed or not finished_is_plain:
+            reason = "renamed by a run that was interrupted"
             found.append(Operation(CREATE, family.path, reason, newest.entry, log=family.log))
     return found
 
@@ -152,7 +185,7 @@ def _leftovers(family: Family) -> list[Operation]:
             found.append(Operation(CLEAN, entry.path, "left empty by a run that was killed", entry))
         elif generation in family.copied:
             name = generation_name(family.log, generation.order)
-            reason = "copied by a run that was killed before or after it truncated the log"
+            reason = "copied by a run that was killed after it truncated the log"
             found.append(Operation(SETTLE, entry.path, reason, entry, name, entry.size, entry.size, log=family.log))
         elif generation.plain and twin is not None and twin.entry.size > 0:
             reason = "already compressed by a run that was killed"
@@ -215,27 +248,23 @@ def _prunes(
     family: Family, rotation: Optional[Operation], holdings: Holdings, policy: Policy, now: float
 ) -> list[Operation]:
     eligible = [generation for generation in family.generations if generation.ours or policy.prune_existing]
+    expected = (rotation is not None) + sum(1 for copy in family.copied if copy.entry.size)
     found = []
     for position, generation in enumerate(eligible):
-        age = now - generation.moment
-        successor = ""
+        age, needs = now - generation.moment, 0
         if policy.prune_age is not None and age >= policy.prune_age:
             reason = f"rotated {human_duration(age)} ago, limit {human_duration(policy.prune_age)}"
-        elif policy.keep and position >= policy.keep:
-            reason = f"more than {count_of(policy.keep, 'generation')}"
-        elif policy.keep and rotation is not None and position + 1 >= policy.keep:
-            reason, successor = f"more than {count_of(policy.keep, 'generation')}", rotation.id
+        elif policy.keep and position + expected >= policy.keep:
+            reason, needs = f"more than {count_of(policy.keep, 'generation')}", max(0, policy.keep - position)
         else:
             continue
         if holdings.verdict(generation.entry.identity) != HELD:
-            found.append(_prune(generation, reason, successor))
+            found.append(replace(_prune(generation, reason), needs=needs, log=family.log))
     return found
 
 
-def _prune(generation: Generation, reason: str, follows: str = "") -> Operation:
-    return Operation(
-        PRUNE, generation.entry.path, reason, generation.entry, size=generation.entry.size, follows=follows
-    )
+def _prune(generation: Generation, reason: str) -> Operation:
+    return Operation(PRUNE, generation.entry.path, reason, generation.entry, size=generation.entry.size)
 
 
 def _compressions(

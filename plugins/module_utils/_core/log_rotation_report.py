@@ -22,6 +22,7 @@ PLAN_LIMIT = 200  # operations that are listed one by one; above that they are s
 FILES_LIMIT = 200
 FINDINGS_LIMIT = 20  # of one kind
 DELETED_ELSEWHERE_WARNING = 1024**3  # bytes held by deleted files elsewhere on the file system
+NOT_NEEDED = "not_needed"  # code of an operation that turned out to have nothing to do
 CLOCK_TOLERANCE = 60.0  # seconds by which a stamp may lie ahead: two rotations of one second move it a little
 
 _Item = TypeVar("_Item")
@@ -117,7 +118,7 @@ def done_message(survey: Survey, work: Work, results: Sequence[Result]) -> str:
             ratio = f" ({human_size(before)} became {human_size(after)})" if kind == COMPRESS else ""
             parts.append(f"{count_of(len(done), noun)} {done_word}{ratio}")
     total = sum(result.freed for result in results)
-    trouble = [r for r in results if r.status != DONE]
+    trouble = [r for r in results if r.status != DONE and r.code != NOT_NEEDED]
     skipped = f", {len(trouble)} not done ({_shown(trouble[0]).detail})" if trouble else ""
     return f"{', '.join(parts) or 'nothing done'}; {human_size(total)} freed{skipped}{_left_alone(survey, work)}"
 
@@ -145,7 +146,7 @@ def trouble(results: Iterable[Result]) -> tuple[Finding, ...]:
     """Return findings about operations that were not done."""
     refusals: dict[str, list[Refusal]] = {SKIPPED: [], FAILED: []}
     for result in results:
-        if result.status != DONE:
+        if result.status != DONE and result.code != NOT_NEEDED:
             refusals[result.status].append(Refusal(result.operation.path, result.detail))
     return (*_capped("not_done", WARNING, refusals[SKIPPED]), *_capped("not_done", "critical", refusals[FAILED]))
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
+from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from .._core.errors import OpsError
 from .._core.log_rotation import FREE, HELD, Entry, FileId, Holdings, Policy
@@ -30,7 +32,7 @@ from .._core.log_rotation_decide import (
     Work,
 )  # fmt: skip
 from .._core.log_rotation_names import COPIED, generation_name, generation_of, is_staging
-from .._core.log_rotation_report import Result
+from .._core.log_rotation_report import NOT_NEEDED, Result
 from .._core.progress import Progress
 from .._core.result import DONE, FAILED, SKIPPED
 from .clock import Clock
@@ -44,10 +46,15 @@ from .log_rotation_reopen import Move, Reopener
 from .log_rotation_tree import LeftAlone, LogTree, open_entry, open_same, unlink_same
 from .progress import ProgressFile
 
+_NEW = "new"  # name of an empty log before it gets its place
 _NAME_ATTEMPTS = 100  # seconds that a stamp may move on because its name is taken
 _CODES = {errno.ENOSPC: "disk_full", errno.EDQUOT: "disk_full", errno.EFBIG: "file_too_large",
           errno.EACCES: "insufficient_privilege", errno.EPERM: "insufficient_privilege",
           errno.EROFS: "read_only"}  # fmt: skip
+
+
+class NotNeeded(LeftAlone):
+    """What was planned turned out to have nothing to do."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,34 @@ class Means:
     progress: ProgressFile
 
 
+class _Place:
+    """A directory that is opened when the first operation needs it, and a working directory of ours in it."""
+
+    def __init__(self, tree: LogTree, relative: str, stack: contextlib.ExitStack) -> None:
+        self._tree = tree
+        self._relative = relative
+        self._stack = stack
+        self._fd: Optional[int] = None
+        self._staging: Optional[Staging] = None
+
+    @property
+    def fd(self) -> int:
+        if self._fd is None:
+            self._fd = self._stack.enter_context(self._tree.directory(self._relative))
+        return self._fd
+
+    @property
+    def staging(self) -> Staging:
+        if self._staging is None:
+            self._staging = self._stack.enter_context(Staging(self.fd))
+        return self._staging
+
+    def sync(self) -> None:
+        """Make the names durable."""
+        if self._fd is not None:
+            os.fsync(self._fd)
+
+
 class Rotation:
     """One run: each operation ends as done, skipped (left as it is) or failed, and the next one goes on."""
 
@@ -84,131 +119,111 @@ class Rotation:
         self._means = means
         self._results: Dict[str, Result] = {}
         self._left: Dict[str, Left] = {}
+        self._new: Counter[Tuple[str, str]] = Counter()  # generations that each log got in this run
         self._unproven: Set[FileId] = set()
         self._began = means.clock.monotonic()
+        self.not_durable: Optional[OSError] = None  # why names may be the old ones after a power failure
 
     def run(self) -> List[Result]:
         """Carry out all operations and return their results in the order of the plan."""
-        simple: Sequence[Tuple[str, Callable[[int, Operation], Left]]] = (
-            (CLEAN, self._clean),
-            (SETTLE, self._settle),
-            (CREATE, self._create),
-            (REMOVE, self._remove),
-        )
-        for kind, handler in simple:
-            self._each(self._work.of(kind), handler)
-        self._rotate_all()
-        self._reopen()
-        self._each(self._work.of(PRUNE), self._remove)
+        self._each(CLEAN, self._clean)
+        self._each(SETTLE, self._settle)
+        self._each(CREATE, self._create)
+        self._each(REMOVE, self._remove)
+        self._each(ROTATE, self._rotate)
+        for operation in self._work.of(REOPEN):
+            self._attempt(operation, self._tell)
+        self._each(PRUNE, self._remove)
         self._compress_all()
         return [self._results[operation.id] for operation in self._work.operations]
 
-    def _each(self, operations: Iterable[Operation], handler: Callable[[int, Operation], Left]) -> None:
-        for directory, group in groupby(operations, key=_directory_of):
+    def _each(self, kind: str, handler: Callable[[_Place, Operation], Left]) -> None:
+        for directory, group in groupby(self._work.of(kind), key=_directory_of):
             with contextlib.ExitStack() as stack:
-                fd = -1
+                place = _Place(self._means.tree, directory, stack)
                 for operation in group:
-                    with self._attempt(operation) as keep:
-                        if fd < 0:
-                            fd = stack.enter_context(self._means.tree.directory(directory))
-                        keep(handler(fd, operation))
+                    self._attempt(operation, functools.partial(handler, place))
+                try:
+                    place.sync()
+                except OSError as error:
+                    self.not_durable = error
 
-    @contextlib.contextmanager
-    def _attempt(self, operation: Operation) -> Iterator[Callable[[Left], None]]:
-        """Record how one operation ends; ``keep`` takes what it left."""
+    def _attempt(self, operation: Operation, act: Callable[[Operation], Left]) -> None:
+        """Carry out one operation and record how it ends."""
         began = self._means.clock.monotonic()
-        left: List[Left] = []
-        problem: Optional[Exception] = None
         try:
-            self._need(operation.follows)
-            yield left.append
-        except (OSError, OpsError, LeftAlone) as error:
-            problem = error
-        seconds = self._means.clock.monotonic() - began
-        if problem is not None or not left:
-            self._results[operation.id] = _failure(operation, problem or LeftAlone("not done"), seconds)
+            if operation.needs > self._new[_log_of(operation)]:
+                raise NotNeeded("its log got no new generation")
+            left = act(operation)
+        except (OSError, OpsError, LeftAlone) as problem:
+            self._results[operation.id] = _failure(operation, problem, self._means.clock.monotonic() - began)
         else:
-            self._left[operation.id] = left[0]
-            found = left[0]
-            self._results[operation.id] = Result(operation, DONE, found.detail, seconds, found.size, found.target)
+            self._left[operation.id] = left
+            if operation.kind in (ROTATE, SETTLE) and left.identity != (0, 0):
+                self._new[_log_of(operation)] += 1
+            seconds = self._means.clock.monotonic() - began
+            self._results[operation.id] = Result(operation, DONE, left.detail, seconds, left.size, left.target)
         self._show(operation)
-
-    def _need(self, follows: str) -> None:
-        if follows and self._results[follows].status != DONE:
-            raise LeftAlone("its log was not rotated")
 
     def _show(self, operation: Operation) -> None:
         total, elapsed = len(self._work.operations), self._means.clock.monotonic() - self._began
         done = len(self._results)
         self._means.progress.show(Progress(operation.path, operation.kind, done, total, "operations", elapsed))
 
-    def _clean(self, directory: int, operation: Operation) -> Left:
+    def _clean(self, place: _Place, operation: Operation) -> Left:
         entry = _entry(operation)
         if is_staging(entry.name):
-            remove_staging(directory, entry.name)
+            remove_staging(place.fd, entry.name)
             return Left()
-        fd = open_entry(directory, entry)
+        fd = open_entry(place.fd, entry)
         try:
             if os.fstat(fd).st_size:
                 raise LeftAlone("no longer empty")
         finally:
             os.close(fd)
-        return self._remove(directory, operation)
+        return self._remove(place, operation)
 
-    def _settle(self, directory: int, operation: Operation) -> Left:
+    def _settle(self, place: _Place, operation: Operation) -> Left:
         entry = _entry(operation)
         if entry.name.endswith(COPIED):
-            if finish_copy(directory, entry, operation.log, operation.target):
+            if finish_copy(place.fd, entry, operation.log, operation.target):
                 return Left(entry.size, operation.target, entry.identity, "the copy is whole, the log was truncated")
             return Left(detail="the log was not truncated, it has all the lines of the copy")
-        if not _same_content(directory, operation, self._means.commands):
+        if not _same_content(place.fd, operation, self._means.commands):
             raise LeftAlone(f"{operation.target} has not the same content: both are kept, look at them")
-        unlink_same(directory, entry.name, entry.identity)
+        unlink_same(place.fd, entry.name, entry.identity)
         return Left(0, operation.target)
 
-    def _create(self, directory: int, operation: Operation) -> Left:
+    def _create(self, place: _Place, operation: Operation) -> Left:
         model = _entry(operation)
-        with Staging(directory) as staging:
-            fd = open_entry(directory, model)
-            try:
-                _offer_new(staging, operation.log, os.fstat(fd))
-            finally:
-                os.close(fd)
+        fd = open_entry(place.fd, model)
+        try:
+            _prepare_new(place.staging, os.fstat(fd))
+        finally:
+            os.close(fd)
+        place.staging.offer(_NEW, operation.log)
         return Left(0, operation.log)
 
-    def _remove(self, directory: int, operation: Operation) -> Left:
+    def _remove(self, place: _Place, operation: Operation) -> Left:
         entry = _entry(operation)
-        fd = open_entry(directory, entry)
+        fd = open_entry(place.fd, entry)
         try:
             if open_for_writing(fd):
                 raise LeftAlone("a process has it open for writing")
-            unlink_same(directory, entry.name, entry.identity)
+            unlink_same(place.fd, entry.name, entry.identity)
         finally:
             os.close(fd)
         return Left()
 
-    def _rotate_all(self) -> None:
-        for directory, group in groupby(self._work.of(ROTATE), key=_directory_of):
-            with contextlib.ExitStack() as stack:
-                opened: List[Tuple[int, Staging]] = []
-                for operation in group:
-                    with self._attempt(operation) as keep:
-                        if not opened:
-                            fd = stack.enter_context(self._means.tree.directory(directory))
-                            opened.append((fd, stack.enter_context(Staging(fd))))
-                        keep(self._rotate(*opened[0], operation))
-                for fd, _staging in opened:
-                    os.fsync(fd)
-
-    def _rotate(self, directory: int, staging: Staging, operation: Operation) -> Left:
+    def _rotate(self, place: _Place, operation: Operation) -> Left:
         entry = _entry(operation)
         copying = self._means.policy.reopening.method == "copytruncate"
         for target in _free_names(operation):
             try:
                 if copying:
-                    identity, size = copy_and_truncate(directory, staging, entry, target)
+                    identity, size = copy_and_truncate(place.fd, place.staging, entry, target)
                     return Left(size, target, identity, self._went_on(entry))
-                size = _rename(directory, staging, entry, target, self._means.policy.create)
+                size = _rename(place.fd, place.staging, entry, target, self._means.policy.create)
                 return Left(size, target, entry.identity)
             except FileExistsError:
                 continue
@@ -222,19 +237,17 @@ class Rotation:
             said.append(f"{holder.command} (pid {holder.pid}) {'goes on writing to it' if still else 'has let it go'}")
         return ", ".join(said)
 
-    def _reopen(self) -> None:
-        for operation in self._work.of(REOPEN):
-            with self._attempt(operation) as keep:
-                moves = self._moves()
-                if not moves or self._means.reopener is None:
-                    raise LeftAlone("no log that is held open was rotated")
-                self._unproven = {move.old for move in moves}
-                detail = self._means.reopener.ask()
-                doubts = self._means.reopener.prove(moves)
-                self._unproven = {move.old for move, _why in doubts}
-                if doubts:
-                    raise _unproven(len(moves), doubts)
-                keep(Left(detail=f"{detail}; {len(moves)} of {len(moves)} new files are proven to be written to"))
+    def _tell(self, _operation: Operation) -> Left:
+        moves = self._moves()
+        if not moves or self._means.reopener is None:
+            raise NotNeeded("no log that is held open was rotated")
+        self._unproven = {move.old for move in moves}
+        detail = self._means.reopener.ask()
+        doubts = self._means.reopener.prove(moves)
+        self._unproven = {move.old for move, _why in doubts}
+        if doubts:
+            raise _unproven(len(moves), doubts)
+        return Left(detail=f"{detail}; {len(moves)} of {len(moves)} new files are proven to be written to")
 
     def _moves(self) -> List[Move]:
         """Return the files whose writers must go over to a new one."""
@@ -255,11 +268,10 @@ class Rotation:
         jobs: List[Job] = []
         operations = {operation.id: operation for operation in self._work.of(COMPRESS)}
         for operation in operations.values():
-            problem = self._not_ready(operation)
-            if problem:
-                self._results[operation.id] = _failure(operation, LeftAlone(problem), 0.0)
-            else:
+            try:
                 jobs.append(self._job(operation))
+            except LeftAlone as problem:
+                self._results[operation.id] = _failure(operation, problem, 0.0)
 
         def report(compressed: Compressed) -> None:
             operation, problem = operations[compressed.job.id], compressed.problem
@@ -270,45 +282,47 @@ class Rotation:
         if self._means.compressor is not None:
             Compression(self._means.tree, self._means.compressor, self._means.threads).run(jobs, report)
 
-    def _not_ready(self, operation: Operation) -> str:
-        if operation.follows and operation.follows not in self._left:
-            return "its log was not rotated"
-        name, identity = self._source(operation)
-        if not name:
-            return "nothing was left to compress"
-        return "not proven that nobody writes to it any more" if identity in self._unproven else ""
-
-    def _source(self, operation: Operation) -> Tuple[str, FileId]:
-        if operation.follows:
-            left = self._left[operation.follows]
-            return left.target, left.identity
-        return _entry(operation).name, _entry(operation).identity
-
     def _job(self, operation: Operation) -> Job:
-        name, identity = self._source(operation)
+        """Return what is to be compressed.
+
+        Raises:
+            LeftAlone: it is not there, or somebody may still write to it.
+        """
+        entry = _entry(operation)
+        name, identity = entry.name, entry.identity
+        if operation.follows:
+            if operation.follows not in self._left:
+                raise LeftAlone("its log was not rotated")
+            left = self._left[operation.follows]
+            name, identity = left.target, left.identity
+        if not name:
+            raise NotNeeded("nothing was left to compress")
+        if identity in self._unproven:
+            raise LeftAlone("not proven that nobody writes to it any more")
         target = name + self._means.policy.suffix
-        return Job(operation.id, _entry(operation).directory, name, identity, target, operation.size)
+        return Job(operation.id, entry.directory, name, identity, target, operation.size)
 
 
 def _rename(directory: int, staging: Staging, entry: Entry, target: str, create: bool) -> int:
     """Rename a log, put an empty one in its place, and return the old one's size in bytes."""
     fd = open_entry(directory, entry)
     try:
+        if create:  # before the rename: where there is no room for it, the log stays as it is
+            _prepare_new(staging, os.fstat(fd))
         rename_free(directory, entry.name, target, entry.identity)
         if create:
-            _offer_new(staging, entry.name, os.fstat(fd))
+            staging.offer(_NEW, entry.name)
         return os.fstat(fd).st_size
     finally:
         os.close(fd)
 
 
-def _offer_new(staging: Staging, log: str, model: os.stat_result) -> None:
-    fd = staging.create("new")
+def _prepare_new(staging: Staging, model: os.stat_result) -> None:
+    fd = staging.create(_NEW)
     try:
         take_after(fd, model, times=False)
     finally:
         os.close(fd)
-    staging.offer("new", log)
 
 
 def _same_content(directory: int, operation: Operation, commands: CommandRunner) -> bool:
@@ -338,6 +352,10 @@ def _directory_of(operation: Operation) -> str:
     return _entry(operation).directory
 
 
+def _log_of(operation: Operation) -> Tuple[str, str]:
+    return ("" if operation.entry is None else operation.entry.directory, operation.log)
+
+
 def _entry(operation: Operation) -> Entry:
     if operation.entry is None:
         raise ValueError(f"{operation.id} is about no file")
@@ -346,12 +364,17 @@ def _entry(operation: Operation) -> Entry:
 
 def _failure(operation: Operation, problem: Exception, seconds: float) -> Result:
     if isinstance(problem, LeftAlone):
-        return Result(operation, SKIPPED, str(problem), seconds, operation.size)
+        code = NOT_NEEDED if isinstance(problem, NotNeeded) else ""
+        return Result(operation, SKIPPED, str(problem), seconds, operation.size, code=code)
     if isinstance(problem, OpsError):
         return Result(operation, FAILED, problem.message, seconds, operation.size, code=problem.code)
-    number = getattr(problem, "errno", None) or 0
     text = getattr(problem, "strerror", None) or str(problem)
-    return Result(operation, FAILED, text, seconds, operation.size, code=_CODES.get(number, "io_error"))
+    return Result(operation, FAILED, text, seconds, operation.size, code=code_of(problem))
+
+
+def code_of(error: Exception) -> str:
+    """Return the failure code of an error of the operating system."""
+    return _CODES.get(getattr(error, "errno", None) or 0, "io_error")
 
 
 def _unproven(total: int, doubts: Sequence[Tuple[Move, str]]) -> OpsError:

@@ -8,15 +8,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import Iterator, Tuple
+from typing import FrozenSet, Iterator, Tuple
 
 from .._core.errors import VerificationFailed
-from .._core.log_rotation import Entry, FileId
+from .._core.log_rotation import Entry, FileId, Survey
 from .._core.log_rotation_names import COPIED
 from .log_rotation_compress import pieces, write_all
 from .log_rotation_place import Staging, rename_free, take_after
-from .log_rotation_tree import open_entry, open_same
+from .log_rotation_tree import LeftAlone, LogTree, open_entry, open_same
 
 
 def copy_and_truncate(directory: int, staging: Staging, entry: Entry, target: str) -> Tuple[FileId, int]:
@@ -61,11 +62,42 @@ def finish_copy(directory: int, entry: Entry, log: str, target: str) -> bool:
         LeftAlone: the copy or its name is another file's by now.
         FileExistsError: ``target`` is taken; nothing was changed.
     """
-    if _begins_with(directory, log, entry):
+    if is_redundant(directory, entry, log):
         os.unlink(entry.name, dir_fd=directory)
         return False
     rename_free(directory, entry.name, target, entry.identity)
     return True
+
+
+def redundant_copies(tree: LogTree, survey: Survey) -> FrozenSet[str]:
+    """Return the paths of the unfinished copies whose log still has all of their lines."""
+    found = set()
+    for family in survey.families:
+        for copy in family.copied:
+            with contextlib.suppress(OSError, LeftAlone), tree.directory(family.directory) as directory:
+                if copy.entry.size and is_redundant(directory, copy.entry, family.log):
+                    found.add(copy.entry.path)
+    return frozenset(found)
+
+
+def is_redundant(directory: int, copied: Entry, log: str) -> bool:
+    """Tell whether a log still begins with all that was copied from it: then it was not truncated.
+
+    Raises:
+        LeftAlone: one of both is another file by now.
+    """
+    copy = open_entry(directory, copied)
+    try:
+        info = os.stat(log, dir_fd=directory, follow_symlinks=False)
+        fd = open_same(directory, log, (info.st_dev, info.st_ino))
+        try:
+            return info.st_size >= copied.size and equal(_head(fd, copied.size), pieces(copy))
+        finally:
+            os.close(fd)
+    except FileNotFoundError:
+        return False
+    finally:
+        os.close(copy)
 
 
 def equal(first: Iterator[bytes], second: Iterator[bytes]) -> bool:
@@ -88,23 +120,6 @@ def _append(source: int, target: int) -> int:
         write_all(target, piece)
         copied += len(piece)
     return copied
-
-
-def _begins_with(directory: int, log: str, copied: Entry) -> bool:
-    copy = open_entry(directory, copied)
-    try:
-        try:
-            info = os.stat(log, dir_fd=directory, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        fd = open_same(directory, log, (info.st_dev, info.st_ino))
-        try:
-            head = _head(fd, copied.size)
-            return info.st_size >= copied.size and equal(head, pieces(copy))
-        finally:
-            os.close(fd)
-    finally:
-        os.close(copy)
 
 
 def _head(fd: int, size: int) -> Iterator[bytes]:

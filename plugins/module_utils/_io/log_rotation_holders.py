@@ -18,12 +18,11 @@ from typing import Dict, FrozenSet, Iterable, Iterator, List, Optional, Tuple
 from .._core.log_rotation import DeletedFile, Entry, FileId, Holder, Holdings
 from .log_rotation_tree import LeftAlone, LogTree, open_entry
 
-_PROC = Path("/proc")
 _KERNEL_THREAD = 0x00200000  # PF_KTHREAD
 _REMOTE = ("nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "afs", "glusterfs")  # a dead server hangs whoever looks
 _DELETED = " (deleted)"
 
-_Open = Tuple[str, os.stat_result, int]  # path as the kernel shows it, the file, the descriptor's flags
+_Open = Tuple[str, os.stat_result, str]  # path as the kernel shows it, the file, the descriptor's number
 
 
 class Processes:
@@ -46,22 +45,23 @@ class Processes:
             if files is None:
                 unseen += 0 if _is_kernel_thread(pid) else 1
                 continue
-            for path, info, flags in files:
+            for path, info, number in files:
                 identity = (info.st_dev, info.st_ino)
                 if identity in wanted:
-                    found.setdefault(identity, []).append(holder_of(pid, flags))
+                    found.setdefault(identity, []).append(holder_of(pid, _flags(pid, number)))
                 if info.st_nlink == 0 and info.st_dev == device and path.endswith(_DELETED):
-                    deleted.setdefault(identity, (path[: -len(_DELETED)], info, []))[2].append(holder_of(pid, flags))
+                    known = deleted.setdefault(identity, (path[: -len(_DELETED)], info, []))
+                    known[2].append(holder_of(pid, _flags(pid, number)))
         lost = tuple(_deleted(*facts, tree.path) for facts in deleted.values())
         return Holdings({key: _merged(holders) for key, holders in found.items()}, {}, unseen, lost)
 
     def written_by(self, pid: int) -> FrozenSet[FileId]:
         """Return the files that a process has open for writing; none when it is gone or hides them."""
         files = self._open_files(pid) or []
-        return frozenset((info.st_dev, info.st_ino) for _path, info, flags in files if _writes(flags))
+        return frozenset((info.st_dev, info.st_ino) for _path, info, number in files if _writes(_flags(pid, number)))
 
     def _pids(self) -> Iterator[int]:
-        names = [name for name in os.listdir(_PROC) if name.isdigit()]  # noqa: PTH208
+        names = [name for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
         return (int(name) for name in names if int(name) != self._own)
 
     def _open_files(self, pid: int) -> Optional[List[_Open]]:
@@ -81,7 +81,7 @@ class Processes:
                 return
             info = os.stat(f"{folder}/{number}")  # noqa: PTH116
             if stat.S_ISREG(info.st_mode):
-                yield path, info, _flags(folder, number)
+                yield path, info, number
         except OSError:
             return  # closed meanwhile
 
@@ -123,11 +123,8 @@ def open_for_writing(fd: int) -> Optional[bool]:
 
 def holder_of(pid: int, flags: int) -> Holder:
     """Return a process with what its descriptor allows; its command line could hold secrets and is not read."""
-    try:
-        command = (_PROC / str(pid) / "comm").read_text(encoding="utf-8", errors="replace").rstrip("\n")
-    except OSError:
-        command = "?"
-    return Holder(pid, command, started(pid), _writes(flags), bool(flags & os.O_APPEND))
+    command = _read(f"/proc/{pid}/comm").rstrip("\n")
+    return Holder(pid, command or "?", started(pid), _writes(flags), bool(flags & os.O_APPEND))
 
 
 def started(pid: int) -> int:
@@ -144,11 +141,7 @@ def parent_of(pid: int) -> int:
 
 def _stat_fields(pid: int) -> List[str]:
     """Return the fields of /proc/<pid>/stat from the third on: the name before them may hold anything."""
-    try:
-        text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    return text.rpartition(")")[2].split()
+    return _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
 
 
 def _is_kernel_thread(pid: int) -> bool:
@@ -160,9 +153,24 @@ def _writes(flags: int) -> bool:
     return flags & os.O_ACCMODE != os.O_RDONLY
 
 
-def _flags(folder: str, number: str) -> int:
-    text = Path(f"{folder}info/{number}").read_text(encoding="ascii")
-    return next(int(line.split()[1], 8) for line in text.splitlines() if line.startswith("flags:"))
+def _flags(pid: int, number: str) -> int:
+    """Return the flags of a process's descriptor, as of open(2); read-only when it is closed by now."""
+    lines = _read(f"/proc/{pid}/fdinfo/{number}").splitlines()
+    return next((int(line.split()[1], 8) for line in lines if line.startswith("flags:")), os.O_RDONLY)
+
+
+def _read(path: str) -> str:
+    """Return a small file of /proc; nothing when the process is gone."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        return os.read(fd, 4096).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(fd)
 
 
 def _merged(holders: List[Holder]) -> Tuple[Holder, ...]:

@@ -44,7 +44,9 @@ class Staging:
             os.rmdir(self._name, dir_fd=self._directory)
 
     def create(self, name: str) -> int:
-        """Make an empty file and return its descriptor."""
+        """Make an empty file, in the place of one that was not used, and return its descriptor."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.fd)
         return os.open(name, os.O_RDWR | _NEW, 0o600, dir_fd=self.fd)
 
     def open(self, name: str) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
-from typing import Any
+from typing import Any, Mapping
 
 from .._core.errors import OpsError, PreconditionFailed
 from .._core.log_rotation import Holdings, Survey, User, survey
@@ -33,8 +33,9 @@ from .._core.log_rotation_report import (
 from .._core.redact import printable
 from .._core.result import FAILED, Decision, Outcome, render_outcome
 from .._core.units import count_of
-from .._io.log_rotation_apply import Means, Rotation
+from .._io.log_rotation_apply import Means, Rotation, code_of
 from .._io.log_rotation_compress import find_compressor, sample_ratio
+from .._io.log_rotation_copy import redundant_copies
 from .._io.log_rotation_holders import Processes, leases
 from .._io.log_rotation_lock import RotationLock
 from .._io.log_rotation_reopen import Reopener
@@ -103,7 +104,8 @@ class LogRotation:
             self._tree, self._policy, self._holdings, self._processes, self._compressor, self._reopener,
             self._threads, task.clock, task.commands, task.progress,
         )  # fmt: skip
-        results = Rotation(work, means).run()
+        rotation = Rotation(work, means)
+        results = rotation.run()
         survey, holdings, left, now = self._look()
         give = sum(result.freed for result in results)
         outcome = Outcome(
@@ -113,7 +115,14 @@ class LogRotation:
             state(survey, left),
             _extra(work, results, total_size(self._survey), total_size(survey), give, estimated=False),
         )
-        _fail_if_any(decision, outcome, results, self._tree.path)
+        attempt, partial = f"rotate logs under {self._tree.path}", render_outcome(decision, outcome)
+        _fail_if_any(results, attempt, partial)
+        if rotation.not_durable is not None:
+            raise OpsError(
+                f"{attempt}: done, but the disk did not confirm it: {rotation.not_durable.strerror}",
+                code=code_of(rotation.not_durable),
+                partial=partial,
+            )
         return outcome
 
     def close(self) -> None:
@@ -133,7 +142,8 @@ class LogRotation:
         asked = (*waiting, *logs) if holdings.unseen else waiting
         holdings = Holdings(holdings.holders, leases(self._tree, asked), holdings.unseen, holdings.deleted)
         ratio = sample_ratio(self._tree, (*logs, *waiting), self._compressor is not None)
-        return found, holdings, plan_work(found, holdings, self._policy, now, ratio), now
+        redundant = redundant_copies(self._tree, found)
+        return found, holdings, plan_work(found, holdings, self._policy, now, ratio, redundant), now
 
 
 def _seconds(moment: datetime) -> float:
@@ -150,7 +160,7 @@ def _extra(
     }
 
 
-def _fail_if_any(decision: Decision, outcome: Outcome, results: list[Result], path: str) -> None:
+def _fail_if_any(results: list[Result], attempt: str, partial: Mapping[str, Any]) -> None:
     """Fail when an operation failed: a run that is half done is no success, but what was done is in the result."""
     failed = [result for result in results if result.status == FAILED]
     if not failed:
@@ -158,8 +168,8 @@ def _fail_if_any(decision: Decision, outcome: Outcome, results: list[Result], pa
     first = next((result for result in failed if result.code == "disk_full"), failed[0])
     what = f"{count_of(len(failed), 'operation')} of {len(results)} failed"
     raise OpsError(
-        f"rotate logs under {path}: {what}: {printable(f'{first.operation.path}: {first.detail}')}",
+        f"{attempt}: {what}: {printable(f'{first.operation.path}: {first.detail}')}",
         code=first.code,
         hint=_HINTS.get(first.code, "what was done is in steps and files; mend it, then run again"),
-        partial=render_outcome(decision, outcome),
+        partial=partial,
     )

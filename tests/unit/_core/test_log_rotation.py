@@ -20,7 +20,7 @@ HOUR, DAY = 3600.0, 86400.0
 NOW = 1795247100.0
 ROOT, SHOP = User(0), User(1000, frozenset({1000}))
 ANY = matcher(["*.log"], [])
-POLICY = Policy(ANY, max_age=20 * HOUR)
+POLICY = Policy(ANY, max_age=20 * HOUR, create=False)
 SIGNAL = Reopening("signal", "unit shop.service", "kill -HUP <MainPID of shop.service>")
 COPYTRUNCATE = Reopening("copytruncate")
 NODE = Holder(12, "node", 100, writes=True, appends=True)
@@ -58,7 +58,9 @@ def held(*holders: Holder, name: str = "app.log") -> Holdings:
 
 
 def test_a_log_and_its_generations_are_one_family_the_newest_first() -> None:
-    found = survey([rotated(DAY), entry("app.log"), rotated(2 * DAY), rotated(HOUR, ""), entry("web.log")], POLICY, ROOT)
+    found = survey(
+        [rotated(DAY), entry("app.log"), rotated(2 * DAY), rotated(HOUR, ""), entry("web.log")], POLICY, ROOT
+    )
     assert [family.path for family in found.families] == ["app.log", "web.log"]
     assert [generation.order for generation in found.families[0].generations] == [NOW - HOUR, NOW - DAY, NOW - 2 * DAY]
 
@@ -242,7 +244,7 @@ def test_a_generation_that_is_still_written_to_is_asked_for_again_and_never_comp
 def test_the_new_generation_counts_among_those_that_are_kept() -> None:
     generations = [rotated(n * DAY) for n in (1, 2, 3)]
     found = work(entry("app.log"), *generations, policy=replace(POLICY, keep=3))
-    assert [(o.path, o.follows) for o in found.of(PRUNE)] == [(generations[2].path, "rotate:app.log")]
+    assert [(o.path, o.needs) for o in found.of(PRUNE)] == [(generations[2].path, 1)]
     assert work(*generations, policy=replace(POLICY, keep=3)).of(PRUNE) == ()
     assert [o.path for o in work(*generations, policy=replace(POLICY, keep=1)).of(PRUNE)] == [
         g.path for g in generations[1:]
@@ -297,7 +299,11 @@ def test_the_newest_generation_of_a_log_stays_whatever_the_limit() -> None:
 def test_a_log_that_nobody_wrote_for_long_is_removed_not_rotated() -> None:
     policy = replace(POLICY, prune_logs_age=7 * DAY)
     idle, busy = entry("import.log", mtime=NOW - 8 * DAY), entry("app.log", mtime=NOW - DAY)
-    assert kinds(work(idle, busy, policy=policy)) == [(REMOVE, "import.log"), (ROTATE, "app.log"), (COMPRESS, "app.log")]
+    assert kinds(work(idle, busy, policy=policy)) == [
+        (REMOVE, "import.log"),
+        (ROTATE, "app.log"),
+        (COMPRESS, "app.log"),
+    ]
     opened = held(NODE, name="import.log")
     assert work(idle, policy=policy, holdings=opened).of(REMOVE) == ()
 
@@ -328,12 +334,32 @@ def test_an_unfinished_copy_is_settled_and_then_compressed() -> None:
     assert found.of(COMPRESS)[0].follows == found.of(SETTLE)[0].id
 
 
+def test_a_copy_whose_log_still_has_all_its_lines_is_dropped() -> None:
+    copied, old = rotated(HOUR, ".copied"), rotated(3 * DAY)
+    policy = replace(POLICY, reopening=COPYTRUNCATE, keep=1)
+    entries = [entry("app.log"), copied, old]
+    found = plan_work(survey(entries, policy, ROOT), Holdings(), policy, NOW, 0.25, frozenset({copied.path}))
+    assert kinds(found) == [(SETTLE, copied.path), (ROTATE, "app.log"), (PRUNE, old.path), (COMPRESS, "app.log")]
+    assert [operation.needs for operation in found.of(PRUNE)] == [1]
+
+
 def test_a_log_that_was_renamed_and_not_created_again_is_created() -> None:
     staging = entry(f"{OWN_PREFIX}12-ab.partial", mode=stat.S_IFDIR | 0o700)
     plain = rotated(HOUR, "")
-    assert (CREATE, "app.log") in kinds(work(plain, staging))
-    assert (CREATE, "app.log") not in kinds(work(plain)), "a log that is gone for good stays away"
-    assert (CREATE, "app.log") not in kinds(work(plain, staging, policy=replace(POLICY, create=False)))
+    creating = replace(POLICY, create=True)
+    delayed = replace(creating, delay_compress=True)
+    for policy, entries, created in (
+        (creating, [plain], True),
+        (creating, [rotated(HOUR)], False),
+        (delayed, [plain], False),
+        (delayed, [plain, staging], True),
+        (POLICY, [plain, staging], False),
+        (creating, [entry("app.log", size=0), plain, staging], False),
+    ):
+        assert ((CREATE, "app.log") in kinds(work(*entries, policy=policy))) is created
+    assert work(plain, policy=creating).of(CREATE)[0].entry == plain, (
+        "it gets the owner and the permissions of what was renamed"
+    )
 
 
 # --- properties -----------------------------------------------------------------------------------------------------
