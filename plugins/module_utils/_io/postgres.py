@@ -25,7 +25,7 @@ try:
 except ImportError:
     psycopg2 = None  # type: ignore[assignment]
 
-_LOCK_CLASS = 0x6F6E6361  # "onca": the first key of every advisory lock of this collection
+LOCK_CLASS = 0x6F6E6361  # "onca": the first key of every advisory lock of this collection
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ def require_unlocked(database: Database, name: str) -> None:
     Raises:
         LockBusy: somebody holds it; the message says who and since when.
     """
-    holders = database.fetch(_HOLDER, [_LOCK_CLASS, lock_key(name)])
+    holders = database.fetch(_HOLDER, [LOCK_CLASS, lock_key(name)])
     if holders:
         raise _lock_busy(database, name, holders)
 
@@ -255,7 +255,7 @@ def advisory_lock(database: Database, name: str) -> Iterator[None]:
     Raises:
         LockBusy: somebody else holds it; the message says who and since when.
     """
-    keys = [_LOCK_CLASS, lock_key(name)]
+    keys = [LOCK_CLASS, lock_key(name)]
     if not database.fetch("SELECT pg_catalog.pg_try_advisory_lock(%s, %s) AS got", keys)[0]["got"]:
         raise _lock_busy(database, name, database.fetch(_HOLDER, keys))
     try:
