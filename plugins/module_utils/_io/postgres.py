@@ -78,7 +78,7 @@ def connect(target: Target, dbname: Optional[str] = None) -> Database:
 
 
 def _connection_failure(error: Any, target: Target) -> DatabaseFailed:
-    text = printable(redact_text(" / ".join(str(error).split("\n")).strip(" /")))
+    text = printable(redact_text(" / ".join(part.strip() for part in str(error).strip().splitlines())))
     meaning = meaning_of(error.pgcode) if error.pgcode else _meaning_of_refusal(text)
     return DatabaseFailed(
         f"connect to PostgreSQL at {target.label()}: {text}",
