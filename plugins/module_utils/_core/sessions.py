@@ -55,7 +55,7 @@ class Session:
     query_start: Optional[datetime] = None
     xact_start: Optional[datetime] = None
     ages: Ages = field(default_factory=Ages)
-    query: Optional[str] = None
+    query: str = ""
     may_signal: bool = False
     own: bool = False
     slot: str = ""
@@ -86,7 +86,7 @@ class Session:
 
     def shown_query(self) -> str:
         """Return the shape of its statement without literals, or why there is none."""
-        return self.hidden or printable(redact_query(self.query or ""))
+        return self.hidden or printable(redact_query(self.query))
 
 
 @dataclass(frozen=True)

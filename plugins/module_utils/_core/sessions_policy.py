@@ -26,13 +26,17 @@ OBSERVE, CANCEL, TERMINATE = "observe", "cancel", "terminate"
 ACTIONS = (OBSERVE, CANCEL, TERMINATE)
 REFUSE, LIMIT = "refuse", "limit"
 
-# Compared without regard to case: what protects may reach too far, never too short.
+# Applications that do a piece of work and then leave, and (below) ones that stay. They are compared without regard to
+# case: what protects may reach too far, never too short.
+BATCH_APPLICATIONS = (
+    *("pg_dump*", "pg_restore", "pg_basebackup", "pg_rewind", "pg_upgrade", "vacuumdb", "reindexdb", "clusterdb"),
+    *("pg_amcheck", "pg_repack*", "pg_squeeze*", "pgbackrest*", "wal-g*", "walg*", "pg_probackup*", "pgcopydb*"),
+)
 ALWAYS_PROTECTED_APPLICATIONS = (
     "oncall.runbooks*",
-    *("pg_dump*", "pg_restore", "pg_basebackup", "pg_receivewal", "pg_recvlogical", "pg_rewind", "pg_upgrade"),
-    *("vacuumdb", "reindexdb", "clusterdb", "pg_amcheck", "pg_repack*", "pg_squeeze*"),
-    *("pgbackrest*", "barman*", "wal-g*", "walg*", "pg_probackup*", "pgcopydb*"),
-    *("patroni*", "repmgr*", "pg_auto_failover*", "pgautofailover*", "stolon*", "pglogical*", "debezium*"),
+    *BATCH_APPLICATIONS,
+    *("pg_receivewal", "pg_recvlogical", "barman*", "patroni*", "repmgr*", "pg_auto_failover*", "pgautofailover*"),
+    *("stolon*", "pglogical*", "debezium*"),
 )
 ALWAYS_PROTECTED_ROLES = (
     *("rdsadmin", "rdsrepladmin", "cloudsqladmin", "cloudsqlagent", "cloudsqlreplica", "azuresu"),

@@ -126,10 +126,10 @@ def _session(row: Mapping[str, Any]) -> Session:
         kind=row["kind"],
         started=_utc(row["started"]),
         role_oid=row["role_oid"] or 0,
-        role=_text(row["role"]) or "",
+        role=as_text(row["role"]),
         superuser=row["superuser"],
-        database=_text(row["database"]) or "",
-        application=_text(row["application"]) or "",
+        database=as_text(row["database"]),
+        application=as_text(row["application"]),
         client=row["client"],
         state=row["state"] or "",
         state_change=_utc(row["state_change"]),
@@ -141,10 +141,10 @@ def _session(row: Mapping[str, Any]) -> Session:
             _age(row["query_age"]),
             _age(row["transaction_age"]),
         ),
-        query=_text(row["query"]),
+        query=as_text(row["query"]),
         may_signal=row["may_signal"],
         own=row["own"],
-        slot=_text(row["slot"]) or "",
+        slot=as_text(row["slot"]),
         holds_backup=bool(row["holds_backup"]),
         leader=row["leader"],
         blockers=tuple(row["blockers"] or ()),
@@ -152,8 +152,9 @@ def _session(row: Mapping[str, Any]) -> Session:
     )
 
 
-def _text(value: Optional[memoryview]) -> Optional[str]:
-    return None if value is None else bytes(value).decode("utf-8", "backslashreplace")
+def as_text(sent: Optional[memoryview]) -> str:
+    """Return what textsend() or namesend() gave, whatever encoding it was in; what is not UTF-8 is shown as escapes."""
+    return "" if sent is None else bytes(sent).decode("utf-8", "backslashreplace")
 
 
 def _utc(moment: Optional[datetime]) -> Optional[datetime]:

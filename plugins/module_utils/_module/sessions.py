@@ -18,13 +18,14 @@ from .._core.sessions_decide import Ending, decide, outcome_of
 from .._core.sessions_policy import ACTIONS, LIMIT, MATCHES, OBSERVE, REFUSE, parse_policy
 from .._core.sessions_report import Limits
 from .._core.units import count_of, parse_duration
-from .._io.postgres import advisory_lock, connect
+from .._io.postgres import advisory_lock, connect, require_unlocked
 from .._io.sessions import ServerSessions
 from .._io.sessions_ladder import Ladder
 from .postgres import postgres_target
 from .run import Task
 from .spec import ArgumentSpec
 
+LOCK = "postgresql_sessions"
 _NAMES = {"type": "list", "elements": "str"}
 _RULE = {
     "name": {"type": "str", "required": True},
@@ -72,15 +73,22 @@ class Sessions:
         self._clock = task.clock
         self._policy = parse_policy(task.params)
         self._limits = _limits(task.params)
-        self._database = connect(postgres_target(task.params, "postgresql_sessions"))
+        self._database = connect(postgres_target(task.params, LOCK))
         self._port = ServerSessions(self._database)
         self._activity: Activity
         self._choices: tuple[Choice, ...] = ()
 
     def decide(self) -> Decision:
-        """Read all sessions at one moment and return which are to be ended."""
+        """Read all sessions at one moment and return which are to be ended.
+
+        Raises:
+            LockBusy: another run is at work, and there is something to do.
+            PreconditionFailed: the rules match more sessions than one run may end.
+        """
         self._activity = self._port.read()
         decision, self._choices = decide(self._activity, self._policy, self._limits)
+        if decision.plan:
+            require_unlocked(self._database, LOCK)
         return decision
 
     def apply(self, decision: Decision) -> Outcome:
@@ -93,7 +101,7 @@ class Sessions:
         """
         ladder = Ladder(self._port, self._clock, self._policy, self._activity.rights)
         try:
-            with advisory_lock(self._database, "postgresql_sessions"):
+            with advisory_lock(self._database, LOCK):
                 ladder.climb(planned(self._choices))
                 outcome = self._outcome(ladder.endings(), self._port.read())
         except DatabaseFailed as error:

@@ -57,8 +57,8 @@ def test_a_root_waits_for_nobody_and_a_victim_for_somebody(edges):
     [
         (Session(1, CLIENT, state="idle", query="SELECT 'x' -- y"), "SELECT ?"),
         (Session(1, CLIENT, state="idle", query="SELECT\x1b[31m \x00"), "SELECT\\x1b[31m \\x00"),
-        (Session(1, CLIENT, state="idle", query=None), ""),
-        (Session(1, None, query=None), NEEDS_STATS),
+        (Session(1, CLIENT, state="idle"), ""),
+        (Session(1, None), NEEDS_STATS),
         (Session(1, CLIENT, state="disabled", query=""), NOT_TRACKED),
     ],
 )
