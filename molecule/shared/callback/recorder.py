@@ -18,6 +18,7 @@ short_description: Keeps what the collection's modules returned during a converg
 description:
   - Each run of C(converge.yml) becomes one file C(runs/NN.json) in the scenario's state folder, so that tests can
     compare what check mode planned with what the real run did, and the second run with the first.
+  - Says which tasks of a repeated run changed something. Molecule's own list stumbles over the summary's page.
 """
 
 KEPT = ("changed", "failed", "msg", "plan", "steps", "findings", "status", "failure")
@@ -34,21 +35,11 @@ class CallbackModule(CallbackBase):
     def __init__(self):
         super().__init__()
         self.results = None
+        self.changed = []
 
     def v2_playbook_on_start(self, playbook):
         if Path(playbook._file_name).name == "converge.yml":
             self.results = []
-
-    def _keep(self, result):
-        if self.results is None:
-            return
-        returned = result._result
-        for one in returned.get("results") or [returned]:
-            if isinstance(one, dict) and ("plan" in one or "findings" in one):
-                kept = {key: one[key] for key in KEPT if key in one}
-                self.results.append(
-                    {"host": result._host.get_name(), "task": result._task.name, "module": result._task.action, **kept}
-                )
 
     def v2_runner_on_ok(self, result):
         self._keep(result)
@@ -56,11 +47,24 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_failed(self, result, ignore_errors=False):
         self._keep(result)
 
+    def _keep(self, result):
+        if self.results is None:
+            return
+        if result.is_changed():
+            self.changed.append(f"{result.host.get_name()}: {result.task.get_name()}")
+        for one in result.result.get("results") or [result.result]:
+            if isinstance(one, dict) and ("plan" in one or "findings" in one):
+                named = {"host": result.host.get_name(), "task": result.task.name, "module": result.task.action}
+                self.results.append({**named, **{key: one[key] for key in KEPT if key in one}})
+
     def v2_playbook_on_stats(self, stats):
         if self.results is None:
             return
         folder = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "runs")
         folder.mkdir(exist_ok=True)
-        run = {"check": bool(context.CLIARGS["check"]), "results": self.results}
-        number = len(list(folder.iterdir()))
-        (folder / f"{number:02}.json").write_text(json.dumps(run, indent=1, default=str))
+        earlier = sorted(folder.iterdir())
+        check = bool(context.CLIARGS["check"])
+        run = {"check": check, "changed": self.changed, "results": self.results}
+        (folder / f"{len(earlier):02}.json").write_text(json.dumps(run, indent=1, default=str))
+        if not check and any(not json.loads(path.read_text())["check"] for path in earlier):
+            self._display.display("changed again by this run: " + (", ".join(self.changed) or "nothing"))

@@ -45,9 +45,9 @@ def sql(host):
 def call(host):
     """Run a module on the host as a playbook would, and return its result, failed or not."""
 
-    def run(module, **arguments):
+    def run(module, become_user="root", **arguments):
         try:
-            return host.ansible(module, json.dumps(arguments), check=False)
+            return host.ansible(module, json.dumps(arguments), check=False, become=True, become_user=become_user)
         except host.ansible.AnsibleException as failed:
             return failed.result
 

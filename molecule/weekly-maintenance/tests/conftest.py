@@ -13,22 +13,37 @@ def before(host):
     return json.loads(host.file("/var/lib/lab-before.json").content_string)
 
 
+@pytest.fixture
+def generations(host):
+    """A log and all its rotated generations: the lines of each by path, unpacked."""
+
+    def read(folder, stem):
+        tools = {"gz": "zcat", "zst": "zstdcat"}
+        paths = host.check_output("find %s -type f -name %s", folder, f"{stem}*").splitlines()
+        return {
+            path: host.check_output(f"{tools.get(path.rsplit('.', 1)[-1], 'cat')} %s", path).splitlines()
+            for path in paths
+        }
+
+    return read
+
+
 @pytest.fixture(scope="session")
 def checked(runs):
-    """Results of the run in check mode."""
+    """The run in check mode."""
     assert runs[0]["check"]
-    return runs[0]["results"]
+    return runs[0]
 
 
 @pytest.fixture(scope="session")
 def mended(runs):
-    """Results of the first real run."""
+    """The first real run."""
     assert not runs[1]["check"]
-    return runs[1]["results"]
+    return runs[1]
 
 
 @pytest.fixture(scope="session")
 def again(runs):
-    """Results of the run that followed."""
+    """The run that followed."""
     assert not runs[-1]["check"] and len(runs) > 2
-    return runs[-1]["results"]
+    return runs[-1]

@@ -60,12 +60,29 @@ def test_bloated_index_is_small_and_valid(shop):
     assert index["size"] < 5 * MEGABYTE
 
 
-def test_somebody_elses_invalid_index_is_reported_not_dropped(shop, mended):
-    """Its rows are duplicates: a rebuild cannot work, and only its owner knows which rows are wrong."""
-    invalid = shop("SELECT indexrelid::regclass::text AS name FROM pg_index WHERE NOT indisvalid")
-    assert invalid == [{"name": "payments_reference_key"}]
-    findings = [finding for result in mended for finding in result.get("findings", [])]
-    assert any("payments_reference_key" in finding["msg"] and finding["status"] != "ok" for finding in findings)
+def test_invalid_index_is_valid_and_enforced(host, shop):
+    assert shop("SELECT indexrelid::regclass::text AS name FROM pg_index WHERE NOT indisvalid") == []
+    twice = "BEGIN; INSERT INTO payments SELECT -id, reference FROM payments LIMIT 1; ROLLBACK"
+    refused = host.run("runuser -u postgres -- psql -Xq -v ON_ERROR_STOP=1 -d shop -c %s", twice)
+    assert "payments_reference_key" in refused.stderr
+
+
+@pytest.fixture
+def duplicates(host):
+    """A database whose invalid index cannot be mended: its rows are duplicates still."""
+    run = "runuser -u postgres -- psql -Xq -d %s -c %s"
+    host.check_output(run, "postgres", "CREATE DATABASE duplicates")
+    host.check_output(run, "duplicates", "CREATE TABLE t AS SELECT 1 AS a FROM generate_series(1, 2)")
+    assert host.run(run, "duplicates", "CREATE UNIQUE INDEX CONCURRENTLY t_a_key ON t (a)").failed
+    yield "duplicates"
+    host.check_output(run, "postgres", "DROP DATABASE duplicates")
+
+
+def test_index_over_duplicates_is_a_failure_without_leftovers(call, sql, duplicates):
+    result = call("oncall.runbooks.postgresql_reindex", become_user="postgres", login_db=duplicates)
+    assert result["failure"]["code"] == "duplicate_key"
+    invalid = sql("SELECT indexrelid::regclass::text AS name FROM pg_index WHERE NOT indisvalid", database=duplicates)
+    assert invalid == [{"name": "t_a_key"}]
 
 
 @pytest.mark.parametrize("table", ["products", "carts"])

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 
-def plans(results):
-    """What each task was going to do; a reason may hold an age and so differ between two runs."""
-    return {
-        (result["host"], result["task"]): sorted((step["action"], step["target"]) for step in result["plan"])
-        for result in results
+def plans(run):
+    """What each task was going to do, in the order it was to be done; a reason may hold an age, and so differ."""
+    return [
+        (result["host"], result["task"], [(step["action"], step["target"], step["command"]) for step in result["plan"]])
+        for result in run["results"]
         if result.get("plan")
-    }
+    ]
 
 
 def test_check_mode_planned_what_the_real_run_did(checked, mended):
@@ -19,11 +19,12 @@ def test_check_mode_planned_what_the_real_run_did(checked, mended):
 
 
 def test_every_planned_step_was_done(mended):
-    steps = [step for result in mended for step in result.get("steps", [])]
-    assert steps
-    assert [step for step in steps if step["status"] != "done"] == []
+    done = {step["id"]: step for result in mended["results"] for step in result.get("steps", [])}
+    assert done
+    assert [step for step in done.values() if step["status"] != "done"] == []
 
 
 def test_second_run_had_nothing_to_do(again):
-    assert again
-    assert plans(again) == {}
+    assert again["results"]
+    assert plans(again) == []
+    assert again["changed"] == []

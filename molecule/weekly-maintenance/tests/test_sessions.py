@@ -22,11 +22,13 @@ def session(sql):
 @pytest.mark.parametrize(
     ("name", "unit"), [("checkout-worker", "stuck-session"), ("forgotten-console", "forgotten-console")]
 )
-def test_forgotten_session_was_ended_by_the_server(host, session, name, unit):
+def test_forgotten_session_was_ended_by_the_server(host, session, before, generations, name, unit):
     assert session(name) == []
     assert not host.service(unit).is_running
-    journal = host.check_output("journalctl --quiet --output cat --unit %s", unit)
-    assert "session ended by the server: terminating connection due to administrator command" in journal
+    [pid] = [row["pid"] for row in before["sessions"] if row["application_name"] == name]
+    logged = [line for lines in generations("/var/log/postgresql", "postgresql-15-main.log").values() for line in lines]
+    last = [line for line in logged if f"[{pid}] " in line][-1]
+    assert last.endswith("FATAL:  terminating connection due to administrator command")
 
 
 def test_row_is_free_again(host):
