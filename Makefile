@@ -7,6 +7,8 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
 export ANSIBLE_HOME := $(CURDIR)/.cache/ansible
+# ansible-playbook buffers what it writes to a pipe: progress would arrive when it is over.
+export PYTHONUNBUFFERED := 1
 # In a folder with an odd name .venv is a link to a place with a plain one, see tools/setup.sh.
 PYTHON = "$$(readlink -f .venv)/bin/python"
 JOBS ?= $(shell nproc)

@@ -19,7 +19,7 @@ for name in get_pip_24_2.py get_pip_25_2.py; do # what ansible-core 2.19 and 2.2
   printf 'import ensurepip\n\nensurepip.bootstrap()\n' >"$home/.ansible/test/cache/$name"
 done
 {
-  printf '[global]\n'
+  printf '[global]\nquiet = 1\n'
   env -0 | while IFS='=' read -r -d '' name value; do
     case $name in PIP_*) option=${name#PIP_} option=${option,,} && printf '%s = %s\n' "${option//_/-}" "$value" ;; esac
   done

@@ -80,6 +80,7 @@ def start(folder: Path, arguments: dict[str, Any], *options: str, **keywords: An
     (folder / "play.yml").write_text(json.dumps(play))
     environment = {
         **os.environ,
+        "PYTHONUNBUFFERED": "1",  # ansible-playbook itself does not flush what it writes to a pipe
         "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "playbooks" / "collections"),
         "ANSIBLE_ASYNC_DIR": str(folder / "async dir"),
         "ANSIBLE_LOCAL_TEMP": str(folder / "local"),
