@@ -1,0 +1,211 @@
+"""postgresql_maintenance when the server, the run or the driver of the run goes away; standbys; what a person sees."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.maintenance import (
+    MODULE,
+    SLOW,
+    arguments,
+    by_table,
+    counters,
+    finding,
+    maintain,
+    maintain_whatever,
+    make_needy,
+    make_table,
+    named,
+    run_sql,
+    statuses,
+    until,
+)
+from tests.support.servers import Database, Server
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN = """
+import json, sys
+from tests.support.modules import run_module
+print(json.dumps(run_module(sys.argv[1], json.loads(sys.argv[2]))))
+"""
+VACUUMING = "SELECT pid FROM pg_stat_progress_vacuum WHERE relid = 'slow'::regclass"
+
+
+def in_background(database: Database, **options: Any) -> tuple[threading.Thread, list[dict[str, Any]]]:
+    results: list[dict[str, Any]] = []
+    thread = threading.Thread(target=lambda: results.append(maintain_whatever(database, **options)))
+    thread.start()
+    return thread, results
+
+
+def wait_for_slow(database: Database) -> int:
+    return int(until(lambda: database.fetch(VACUUMING), "the slow table to be vacuumed")[0][0])
+
+
+@pytest.fixture
+def own_database(throwaway_server: Callable[..., Server]) -> Database:
+    return Database.create(throwaway_server())
+
+
+def test_a_server_that_is_killed_half_way_leaves_what_was_done_in_the_result(own_database: Database) -> None:
+    database = own_database
+    make_table(database, "urgent")
+    run_sql(database, "ALTER TABLE {} SET (autovacuum_freeze_max_age = 100000)", named("urgent"))
+    make_needy(database, "slow", rows=3000)
+    connection = database.connect()
+    connection.cursor().execute("DO $$ BEGIN FOR i IN 1..80000 LOOP PERFORM txid_current(); COMMIT; END LOOP; END $$")
+    connection.cursor().execute("BEGIN; LOCK TABLE slow IN ACCESS EXCLUSIVE MODE")
+    thread, results = in_background(database, jobs=1, lock_timeout="60s")
+    until(lambda: counters(database, "urgent")["vacuums"] == 2, "the urgent table to be done")
+    until(lambda: database.fetch("SELECT 1 FROM pg_locks WHERE NOT granted"), "the run to come to the slow one")
+    database.server.stop("immediate")
+    connection.close()
+    thread.join(60)
+    (result,) = results
+    assert result["failed"] and result["failure"]["code"] == "server_gone", result
+    assert "1 of 2 tables done" in result["msg"]
+    assert statuses(result) == {"public.urgent": "done", "public.slow": "failed"}
+    assert result["changed"] is True and len(result["plan"]) == len(result["steps"]) == 2
+
+    database.server.start()
+    again = maintain(database)
+    assert by_table(again)["public.slow"]["status"] == "done"
+
+
+def test_a_terminated_session_stops_the_run_with_what_was_done(database: Database) -> None:
+    make_needy(database, "slow", rows=3000)
+    run_sql(database, "CREATE TABLE {} AS SELECT 1 AS a", named("later"))
+    thread, results = in_background(database, jobs=1, **SLOW)
+    pid = wait_for_slow(database)
+    database.fetch("SELECT pg_terminate_backend(%s)", pid)
+    thread.join(60)
+    (result,) = results
+    assert result["failure"]["code"] == "server_gone"
+    assert statuses(result) == {"public.slow": "failed", "public.later": "skipped"}
+    assert by_table(result)["public.later"]["code"] == "server_gone"
+
+
+def start_process(database: Database, **options: Any) -> subprocess.Popen[str]:
+    given = json.dumps(arguments(database, **options))
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, MODULE, given], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_a_signal_stops_the_run_cancels_its_statement_and_keeps_the_result(database: Database) -> None:
+    make_needy(database, "slow", rows=3000)
+    process = start_process(database, **SLOW)
+    wait_for_slow(database)
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=60)
+    result = json.loads(output)
+    assert result["failure"]["code"] == "interrupted", errors
+    assert statuses(result) == {"public.slow": "skipped"}
+    assert by_table(result)["public.slow"]["code"] == "stopped"
+    assert result["changed"] is False
+    until(lambda: not database.fetch(VACUUMING), "the vacuum to be cancelled")
+
+
+@pytest.mark.majors(minimum=14)
+def test_a_run_that_is_killed_leaves_no_orphan_behind(database: Database) -> None:
+    make_needy(database, "slow", rows=3000)
+    process = start_process(database, **SLOW)
+    wait_for_slow(database)
+    process.kill()
+    process.communicate()
+    until(lambda: not database.fetch(VACUUMING), "the server to notice")
+    assert statuses(maintain(database)) == {"public.slow": "done"}
+
+
+def test_a_standby_has_nothing_to_maintain(own_database: Database) -> None:
+    database = own_database
+    make_needy(database, "t")
+    server = database.server
+    server.stop()
+    (server.data_dir / "standby.signal").touch()
+    server.start()
+    for check in (True, False):
+        result = maintain(database, check=check)
+        assert (result["changed"], result["plan"], result["read_only"]) == (False, [], True)
+    assert finding(result, "read_only")["status"] == "ok"
+
+
+def test_a_damaged_table_stops_the_run_and_is_a_failure(own_database: Database) -> None:
+    database = own_database
+    make_needy(database, "a", "broken", "c")
+    ((path,),) = database.fetch("SELECT pg_relation_filepath('broken')")
+    database.server.stop()
+    with (database.server.data_dir / path).open("r+b") as file:
+        file.write(b"\xff" * 24)
+    database.server.start()
+    for name in ("a", "broken", "c"):  # counters may be gone; say again that there is work
+        run_sql(database, "ALTER TABLE {} SET (autovacuum_freeze_max_age = 100000)", named(name))
+    result = maintain_whatever(database, freeze_age=0)
+    assert result["failed"] and result["failure"]["code"] == "data_corrupted", result
+    assert statuses(result)["public.broken"] == "failed"
+    assert counters(database, "broken")["vacuums"] == 0
+
+
+# --- what a person sees -----------------------------------------------------------------------------------------
+
+
+def playbook(folder: Path, task: dict[str, Any], *options: str) -> subprocess.Popen[str]:
+    keep = {"copy": {"content": "{{ result | to_json }}", "dest": str(folder / "result.json")}, "check_mode": False}
+    tasks = [{f"oncall.runbooks.{MODULE}": task, "register": "result", "ignore_errors": True}, keep]
+    (folder / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "ANSIBLE_CONFIG"},
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "playbooks" / "collections"),
+        "ANSIBLE_ASYNC_DIR": str(folder / "jobs"),
+        "ANSIBLE_LOCAL_TEMP": str(folder / "local"),
+        "ANSIBLE_REMOTE_TEMP": str(folder / "remote"),
+    }
+    program = str(Path(sys.executable).with_name("ansible-playbook"))
+    python = f"ansible_python_interpreter={sys.executable}"
+    return subprocess.Popen(
+        [program, "-i", "localhost,", "-c", "local", "-e", python, *options, str(folder / "play.yml")],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_a_person_sees_which_table_how_far_and_how_much_time_is_left(database: Database, tmp_path: Path) -> None:
+    make_needy(database, "slow", rows=3000)
+    slow = {**SLOW, "vacuum_cost_delay": "50ms", "budget": "1h", "table_timeout": "60s"}
+    process = playbook(tmp_path, arguments(database, **slow))
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        if line.startswith("[localhost] public.slow vacuum") and "%" in line:
+            seen.append(line)
+            database.fetch("SELECT pg_cancel_backend(%s)", wait_for_slow(database))
+    process.wait()
+    assert seen and "0 of 1 tables" in seen[0] and " of 1 h" in seen[0]
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["failed"], result["failure"]["code"]) == (True, "cancelled")
+    assert not {"started", "finished", "ansible_job_id", "results_file"} & result.keys()
+
+
+def test_a_playbook_run_gives_the_same_result_as_the_module_alone(database: Database, tmp_path: Path) -> None:
+    make_needy(database, "t")
+    predicted = playbook(tmp_path, arguments(database), "--check")
+    output, _ = predicted.communicate(timeout=60)
+    plan = json.loads((tmp_path / "result.json").read_text())["plan"]
+    real = playbook(tmp_path, arguments(database))
+    output, _ = real.communicate(timeout=60)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["plan"], result["changed"], statuses(result)) == (plan, True, {"public.t": "done"}), output
+    assert not {"started", "finished", "ansible_job_id", "results_file"} & result.keys()
