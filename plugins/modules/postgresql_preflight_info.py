@@ -143,9 +143,9 @@ unreachable:
   returned: success
   type: dict
   contains:
-    code: {description: The value to branch on, type: str, returned: always, sample: authentication_failed}
-    msg: {description: What happened., type: str, returned: always, sample: 'connect to PostgreSQL at db1:5432: password authentication failed'}
-    hint: {description: What to do next., type: str, returned: always, sample: check login_user and login_password}
+    code: {description: The value to branch on., type: str, returned: when it did not answer, sample: authentication_failed}
+    msg: {description: What happened., type: str, returned: when it did not answer, sample: 'connect to PostgreSQL at db1:5432: password authentication failed'}
+    hint: {description: What to do next., type: str, returned: when it did not answer, sample: check login_user and login_password}
 server:
   description: The server. Empty when it could not be read.
   returned: success
@@ -209,13 +209,13 @@ oldest_transaction:
   returned: success
   type: dict
   contains:
-    pid: {description: Its process id., type: int, returned: always, sample: 4711}
-    role: {description: Its role., type: str, returned: always, sample: app}
-    database: {description: Its database., type: str, returned: always, sample: shop}
-    application: {description: Its C(application_name)., type: str, returned: always, sample: web}
-    state: {description: What it does., type: str, returned: always, sample: idle in transaction}
-    seconds: {description: For how long it has been open., type: float, returned: always, sample: 5400.3}
-    query: {description: Its current or last statement without literals., type: str, returned: always, sample: SELECT * FROM stock WHERE id = ?}
+    pid: {description: Its process id., type: int, returned: when there is one, sample: 4711}
+    role: {description: Its role., type: str, returned: when there is one, sample: app}
+    database: {description: Its database., type: str, returned: when there is one, sample: shop}
+    application: {description: Its C(application_name)., type: str, returned: when there is one, sample: web}
+    state: {description: What it does., type: str, returned: when there is one, sample: idle in transaction}
+    seconds: {description: For how long it has been open., type: float, returned: when there is one, sample: 5400.3}
+    query: {description: Its current or last statement without literals., type: str, returned: when there is one, sample: "SELECT * FROM stock WHERE id = ?"}
 databases:
   description: All databases of the server.
   returned: success

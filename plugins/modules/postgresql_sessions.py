@@ -351,7 +351,7 @@ sessions:
         role: {description: Its role., type: str, returned: always, sample: app}
         database: {description: Its database., type: str, returned: always, sample: shop}
         application: {description: Its C(application_name)., type: str, returned: always, sample: web}
-        query: {description: Its statement without literals., type: str, returned: always, sample: UPDATE stock SET count = ?}
+        query: {description: Its statement without literals., type: str, returned: always, sample: "UPDATE stock SET count = ?"}
         waiting_seconds: {description: For how long it has waited., type: float, returned: always, sample: 95.3}
         blocked_by: {description: Whom it waits for directly. V(0) is a prepared transaction., type: list, elements: int, returned: always, sample: [4711]}
     rule: {description: The rule that matched., type: str, returned: always, sample: idle in transaction}

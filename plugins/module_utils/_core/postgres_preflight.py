@@ -145,7 +145,8 @@ def _at_work_findings(facts: Facts, limits: Limits) -> Iterator[Finding]:
         yield Finding("own_runs", limits.own_runs if runs else OK, text + _listed(runs), len(runs), "sessions")
     if facts.progress is not None and facts.activity is not None:
         routine = sum(1 for work in everybody if work.routine)
-        text = f"{_listed(others) or 'nobody else is at work'}, {count_of(routine, 'autovacuum worker')}"
+        text = _listed(others) or "nobody else is at work"
+        text += f", {count_of(routine, 'autovacuum worker')}" if routine else ""
         yield Finding("others_at_work", WARNING if others else OK, text, len(others), "sessions", 1)
 
 

@@ -197,7 +197,7 @@ def untouchable(session, policy):
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(FACTS, POLICIES, MANNERS)
 def test_the_plan_of_check_mode_is_what_a_run_does_and_nobody_else_is_hit(facts, policy, manners):
     shown = render_decision(decide(facts, policy, LIMITS)[0])
@@ -215,7 +215,7 @@ def test_the_plan_of_check_mode_is_what_a_run_does_and_nobody_else_is_hit(facts,
     assert done["changed"] is any(step["status"] == "done" for step in done["steps"])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(FACTS, POLICIES)
 def test_where_all_obey_a_second_run_has_only_what_is_over_the_ceiling(facts, policy):
     decision, outcome, server = run(facts, policy)
@@ -233,7 +233,7 @@ def test_where_all_obey_a_second_run_has_only_what_is_over_the_ceiling(facts, po
         assert len(again.plan) == min(len(beyond), facts.max_connections)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(FACTS, POLICIES)
 def test_the_first_rule_that_matches_decides(facts, policy):
     for choice in decide(facts, policy, LIMITS)[1]:
