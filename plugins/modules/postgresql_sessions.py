@@ -56,8 +56,8 @@ options:
           - V(observe) only reports it.
           - >-
             V(cancel) ends its statement and leaves the session alive. That has no effect on a session which waits for
-            its client, so it is refused for V(match=idle), V(match=idle_in_transaction) and
-            V(match=transaction_longer_than).
+            its client, so it is refused for O(rules[].match=idle), O(rules[].match=idle_in_transaction) and
+            O(rules[].match=transaction_longer_than).
           - >-
             V(terminate) ends what the rule is about, whatever it takes. A statement at work is cancelled first; when
             the rule's condition is over within O(grace), the session lives on. Otherwise it is terminated.
@@ -144,7 +144,7 @@ options:
   grace:
     description:
       - How long a cancelled statement has to end, as a duration. All cancels wait together.
-      - With V(0), V(rules[].action=terminate) terminates at once.
+      - With V(0), O(rules[].action=terminate) terminates at once.
     type: str
     default: 10s
   terminate_timeout:
@@ -186,7 +186,7 @@ notes:
     not permitted. A role's own sessions need neither. Superusers' sessions can only be ended by a superuser.
   - >-
     Behind a pooler such as pgbouncer, idle connections to the server are normal, and the pooler opens a new one for
-    each that is ended. Leave them out with V(exclude_clients) (the pooler's address) or V(exclude_applications), and end
+    each that is ended. Leave them out with O(rules[].exclude_clients) (the pooler's address) or O(rules[].exclude_applications), and end
     sessions that are idle in a transaction instead. Connect to the server itself, not to the pooler.
   - >-
     When all connections are in use, the connection fails with C(failure.code) V(too_many_connections), unless the role
