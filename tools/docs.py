@@ -152,7 +152,7 @@ def procedure(page: Page) -> Iterator[str]:
     yield from ("What happens, in this order:", "")
     yield from ("| phase | outcome | on | alone with | done by |", "| --- | --- | --- | --- | --- |")
     for play in page.plays:
-        own = [tag for tag in play.tags if tag != play.phase.lower()] or list(play.tags)
+        own = [step for step in page.runbook.steps if step in play.tags] or list(play.tags)
         where = f"`{play.hosts}`" + (", one host at a time" if play.serial else "")
         steps = ", ".join(f"`{role}/{step}`" for role, step in play.steps)
         tags = f"`--tags {own[0]}`" if own else ""

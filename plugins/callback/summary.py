@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping, Optional, Sequence
 
 import yaml
 from ansible import constants as C  # noqa: N812  (the name that Ansible itself uses)
@@ -116,7 +116,7 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_unreachable(self, result: Any) -> None:
         """Note a host that does not answer."""
         duration = self._duration(result)
-        self._lines.append(unreachable_line(result.host.get_name(), step_of(result.task), result.result, duration))
+        self._lines.append(unreachable_line(result.host.get_name(), self._step(result.task), result.result, duration))
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """Print the page, and write the file when one is wanted."""
@@ -138,7 +138,7 @@ class CallbackModule(CallbackBase):
     def _note(self, result: Any, failed: bool) -> None:
         host, task, duration = result.host.get_name(), result.task, self._duration(result)
         for part, part_failed in parts_of(result.result, failed):
-            line = line_of(host, step_of(task), task.get_name(), part, duration, part_failed, meaning_of_plan(task))
+            line = line_of(host, self._step(task), task.get_name(), part, duration, part_failed, meaning_of_plan(task))
             self._add(line, task, part)
 
     def _add(self, line: Optional[Line], task: Any, part: Mapping[str, Any]) -> None:
@@ -154,6 +154,9 @@ class CallbackModule(CallbackBase):
         """Tell whether this is only the playbook's own word about a failure that is already here."""
         failed = {known.step for known in self._lines if known.host == line.host and known.status == FAILED}
         return line.step in failed or (line.step == PHASES[-1] and bool(failed))
+
+    def _step(self, task: Any) -> str:
+        return step_of(task, self._runbook.steps if self._runbook else ())
 
     def _duration(self, result: Any) -> float:
         now = time.monotonic()
@@ -187,11 +190,14 @@ def parts_of(result: Mapping[str, Any], failed: bool) -> list[tuple[Mapping[str,
     return [(result, failed or "failure" in result)]
 
 
-def step_of(task: Any) -> str:
-    """Return the step that a task belongs to: its first tag that is no phase, else its phase, else its action."""
-    tags = [tag for tag in task.tags if tag not in ("always", "never")]
-    steps = [tag for tag in tags if tag not in PHASES]
-    return str((steps or tags or [task.action.rpartition(".")[2]])[0])
+def step_of(task: Any, steps: Sequence[str]) -> str:
+    """Return the step that a task belongs to.
+
+    It is the first of the runbook's steps among its tags, else another tag, else its phase, else its action.
+    """
+    tags = sorted(set(task.tags) - {"always", "never"})
+    known = [step for step in steps if step in tags] or [tag for tag in tags if tag not in PHASES]
+    return str((known or tags or [task.action.rpartition(".")[2]])[0])
 
 
 def load_runbook(playbook: Path) -> Optional[Runbook]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.playbooks import ROOT, Playbooks, Run
-from tests.support.servers import Database, Server
+from tests.support.servers import Database, Roles, Server
 
 pytestmark = pytest.mark.majors(minimum=18)
 WEEKLY = "playbooks/weekly-maintenance.yml"
@@ -32,9 +32,10 @@ SELECT pg_stat_force_next_flush();
 class Product:
     """A database and a log folder as somebody left them, and an inventory that knows them."""
 
-    def __init__(self, folder: Path, database: Database) -> None:
+    def __init__(self, folder: Path, database: Database, role: str) -> None:
         self.folder = folder
         self.database = database
+        self.role = role
         self.playbooks = Playbooks(folder)
         self.logs = folder / "logs"
         self.locks = folder / "locks"
@@ -46,8 +47,8 @@ class Product:
                 self.database.execute(statement)
         self.logs.mkdir()
         (self.logs / "app.log").write_bytes(LINE * 1000)
-        held = self.database.connect(application_name="forgotten", autocommit=False)
-        held.cursor().execute("UPDATE carts SET touched = now()")
+        held = self.database.connect(self.role, application_name="forgotten", autocommit=False)
+        held.cursor().execute("SELECT 1")
         self._sessions.append(held)
 
     def write_inventory(self, **changes: Any) -> None:
@@ -94,8 +95,8 @@ class Product:
 
 
 @pytest.fixture
-def product(tmp_path: Path, database: Database) -> Iterator[Product]:
-    here = Product(tmp_path, database)
+def product(tmp_path: Path, database: Database, role: Roles) -> Iterator[Product]:
+    here = Product(tmp_path, database, role())
     here.neglect()
     here.write_inventory()
     yield here
@@ -142,8 +143,9 @@ def test_a_server_that_does_not_answer_stops_the_run_before_it_changes_anything(
     before = product.facts()
     run = product.playbooks.run(WEEKLY)
     assert run.rc == 2 and product.leases() == [] and product.facts() == before
-    assert run.step("db1", "database")["notices"][0]["check"] == "connection_failed"
-    assert "this is an outage, not maintenance" in run.page and "Nothing was changed" in run.page
+    assert run.step("db1", "database")["notices"][0]["check"] == "reachable"
+    assert "Connection refused" in run.page and "Nothing was changed; 1 thing needs a person." in run.page
+    assert "--limit db1" in run.page
 
 
 def test_a_step_that_fails_is_reported_and_the_others_go_on(product: Product) -> None:
@@ -169,12 +171,14 @@ def test_a_second_run_is_refused_while_the_first_works(product: Product) -> None
             time.sleep(0.05)
         holder = json.loads((product.locks / "maintenance-db1.lease").read_text())["holder"]
         assert holder["pid"] == first.pid
-        second = product.playbooks.run(WEEKLY)
+        by_lease = product.playbooks.run(WEEKLY, "--tags", "logs")
+        by_database = product.playbooks.run(WEEKLY)
     finally:
         blocker.close()
         output, _ = first.communicate(timeout=300)
-    assert second.rc == 2 and f"pid {first.pid} has been at work here" in second.page, second.output
-    assert {notice["check"] for notice in second.step("db1", "lock")["notices"]} == {"lock_busy"}
+    assert by_lease.rc == 2 and f"pid {first.pid} has been at work here" in by_lease.page, by_lease.output
+    assert {notice["check"] for notice in by_lease.step("db1", "lock")["notices"]} == {"lock_busy"}
+    assert by_database.rc == 2 and "another run of this collection is at work" in by_database.page
     assert first.returncode == 0 and product.leases() == [], output
 
 

@@ -31,12 +31,13 @@ TEXTS = (
 
 @dataclass(frozen=True)
 class Runbook:
-    """A runbook's metadata; ``texts`` holds the entries of TEXTS."""
+    """A runbook's metadata; ``texts`` holds the entries of TEXTS, ``steps`` the tags that name its steps, in order."""
 
     name: str
     title: str
     purpose: str
     when_to_use: tuple[str, ...]
+    steps: tuple[str, ...]
     texts: Mapping[str, str]
     decision_points: tuple[DecisionPoint, ...]
     commands: tuple[tuple[str, str], ...]
@@ -63,7 +64,7 @@ def read_runbook(name: str, content: Any) -> Runbook:
         (spec,) = content["argument_specs"].values()
         raw = spec["runbook"]
         texts = {key: " ".join(str(raw[key]).split()) for key in TEXTS}
-        unknown = sorted(set(raw) - {*TEXTS, "when_to_use", "decision_points", "commands"})
+        unknown = sorted(set(raw) - {*TEXTS, "when_to_use", "steps", "decision_points", "commands"})
         if unknown:
             raise InvalidValue(f"metadata of {name}: unknown parts: {', '.join(unknown)}")
         return Runbook(
@@ -71,6 +72,7 @@ def read_runbook(name: str, content: Any) -> Runbook:
             title=str(content["short_description"]),
             purpose=" ".join(str(content["description"]).split()),
             when_to_use=tuple(str(case) for case in raw["when_to_use"]),
+            steps=tuple(str(step) for step in raw["steps"]),
             texts=texts,
             decision_points=read_decisions(name, raw["decision_points"]),
             commands=tuple((str(entry["does"]), str(entry["command"])) for entry in raw["commands"]),

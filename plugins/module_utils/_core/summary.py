@@ -183,7 +183,7 @@ def _notices_of(
         for finding in findings
         if _verdict(finding.get("status")) != OK
     ]
-    if left:
+    if left and all(RANK[notice.status] < RANK[WARNING] for notice in notices):
         notices.insert(0, Notice("work_left", WARNING, f"work is left: {_text(result.get('msg'))}"))
     if failed and ("failure" in result or not notices):
         failure = _failure(result)
@@ -217,21 +217,21 @@ def _text(value: Any) -> str:
 
 def todos(summary: Summary) -> tuple[Todo, ...]:
     """Return what needs a person, worst first; the same sentence of several hosts or steps is one entry."""
-    found: dict[Notice, tuple[str, list[str]]] = {}
+    found: dict[Notice, tuple[Line, list[str]]] = {}
     for line, notice in _notices(summary):
-        _step, hosts = found.setdefault(notice, (line.step, []))
+        _first, hosts = found.setdefault(notice, (line, []))
         if line.host not in hosts:
             hosts.append(line.host)
     entries = [
         Todo(
             notice.status,
-            step,
+            line.step,
             notice.msg,
             tuple(hosts),
             _next(summary, notice),
-            _command(summary, notice.status, hosts),
+            _command(summary, line, notice, hosts),
         )
-        for notice, (step, hosts) in found.items()
+        for notice, (line, hosts) in found.items()
     ]
     return tuple(sorted(entries, key=lambda todo: -RANK[todo.status]))
 
@@ -258,9 +258,10 @@ def _next(summary: Summary, notice: Notice) -> str:
     return notice.hint
 
 
-def _command(summary: Summary, status: str, hosts: Sequence[str]) -> str:
-    """Return the command that tries a failed host again."""
-    return summary.again.replace("{host}", ",".join(hosts)) if RANK[status] >= RANK[FAILED] else ""
+def _command(summary: Summary, line: Line, notice: Notice, hosts: Sequence[str]) -> str:
+    """Return the command that tries again what failed, or what a critical reading stopped."""
+    stopped = RANK[line.status] >= RANK[FAILED] and RANK[notice.status] >= RANK[CRITICAL]
+    return summary.again.replace("{host}", ",".join(hosts)) if stopped else ""
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
