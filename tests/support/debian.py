@@ -51,6 +51,7 @@ class Debian:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root, self.archive = folder / "root", folder / "archive"
         self._built = folder / "built"
+        self._published = 1_700_000_000
         for part in (
             "etc/apt/apt.conf.d",
             "etc/apt/preferences.d",
@@ -70,8 +71,8 @@ class Debian:
         (self.root / "var/lib/dpkg/arch").write_text("amd64\n")
         for archive in (STABLE, SECURITY):
             (self.archive / archive).mkdir(parents=True)
+            self._index(self.archive / archive, archive)
         self._server: ThreadingHTTPServer | None = None
-        self._published = 1_700_000_000
         self.serve()
         self.sources(STABLE, SECURITY)
         methods = "/usr/lib/apt/methods"
