@@ -45,14 +45,18 @@ def table(database: Database) -> str:
         ({"exclude_clients": ["db.example"]}, "invalid_value", "db.example"),
     ],
 )
-def test_a_rule_that_means_nothing_is_named(database: Database, wrong: dict[str, Any], code: str, words: str) -> None:
-    failed = run_failed("postgresql_sessions", options(database, {**rule(database, "idle"), **wrong}))
+def test_a_rule_that_means_nothing_is_named_before_anything_is_asked(
+    wrong: dict[str, Any], code: str, words: str
+) -> None:
+    sound = {"name": "idle", "match": "idle", "older_than": "5m", "action": "terminate"}
+    given = {"dsn": "host=127.0.0.1 port=1", "rules": [{**sound, **wrong}]}
+    failed = run_failed("postgresql_sessions", given)
     assert failed["failure"]["code"] == code and words in failed["msg"]
 
 
-def test_no_server_is_a_failure_with_a_code(database: Database, clients: Clients) -> None:
-    elsewhere = {**options(database), "dsn": "host=127.0.0.1 port=1 dbname=x user=y"}
-    assert run_failed("postgresql_sessions", elsewhere)["failure"]["code"] == "connection_failed"
+def test_no_server_is_a_failure_with_a_code() -> None:
+    nowhere = {"dsn": "host=127.0.0.1 port=1 dbname=x user=y", "rules": []}
+    assert run_failed("postgresql_sessions", nowhere)["failure"]["code"] == "connection_failed"
 
 
 # --- the ladder --------------------------------------------------------------------------------------------------

@@ -198,8 +198,11 @@ def test_two_runs_do_not_overlap(database: Database, clients: Clients) -> None:
     given = options(database, rule(database, "idle"))
     target = postgres_target(params_of(given), "postgresql_sessions")
     with connect(target) as session, advisory_lock(session, "postgresql_sessions"):
+        predicted = run_failed("postgresql_sessions", given, check=True)
         failed = run_failed("postgresql_sessions", given)
-    assert failed["failure"]["code"] == "lock_busy" and victim.alive and not failed["changed"]
+        assert not run_ok("postgresql_sessions", options(database))["changed"]
+    assert predicted["failure"]["code"] == failed["failure"]["code"] == "lock_busy"
+    assert victim.alive and not failed["changed"]
     assert run_ok("postgresql_sessions", given)["changed"] and not victim.alive
 
 
