@@ -30,8 +30,8 @@ from .._core.service import (
     need_findings,
 )
 from .._core.service_processes import family, merged_stale
-from .._core.service_watch import READY, WAITING, Gate, Reading, Watch, advance, begin
-from .._core.units import human_duration, parse_duration
+from .._core.service_watch import NOT_READY, READY, WAITING, Gate, Reading, Watch, advance, begin
+from .._core.units import count_of, human_duration, parse_duration
 from .._io.probe import run_probes
 from .._io.service_manager import CommandPair, Pm2, ServiceManager, Systemd, check_config
 from .._io.service_processes import read_processes
@@ -174,8 +174,9 @@ class ServiceRestart:
             "not_ready": "read details.journal and the last error of the probe; the service was left as it is",
             "restarted_meanwhile": "somebody else, or the service itself, started it anew: run again when it is quiet",
         }
+        outcome = "not ready" if watch.verdict == NOT_READY else "did not stay up"
         return VerificationFailed(
-            f"{attempt}: not ready after {human_duration(took)} and {watch.polls} polls: {watch.reason}",
+            f"{attempt}: {outcome} after {human_duration(took)} and {count_of(watch.polls, 'poll')}: {watch.reason}",
             code=watch.verdict,
             hint=hints.get(watch.verdict, "read details.journal for the cause; the service was left as it is"),
         )
