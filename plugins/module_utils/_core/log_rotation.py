@@ -217,7 +217,10 @@ def survey(
             reported |= {entry.directory} if log is not None else set()
             continue
         if is_staging(entry.name):
-            staging.append(entry)
+            if stat.S_ISDIR(entry.mode) and entry.uid == user.uid:
+                staging.append(entry)
+            else:
+                refused.append(Refusal(entry.path, "bears the name of a working directory of ours, but is none"))
         if log is None:
             continue
         reason = _refusal(entry, user, live=generation is None)

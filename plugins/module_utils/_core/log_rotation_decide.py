@@ -160,20 +160,25 @@ def _missing_logs(survey: Survey, policy: Policy) -> list[Operation]:
 
 def _part(family: Family, holdings: Holdings, policy: Policy, now: float, ratio: float) -> _Part:
     leftovers = _leftovers(family)
-    removed = {operation.path for operation in leftovers}
-    kept = tuple(generation for generation in family.generations if generation.entry.path not in removed)
-    settled = replace(family, generations=kept)
+    settled = _without(family, leftovers)
     live, blocked, unclear = _live(settled, holdings, policy, now)
     rotation = next((operation for operation in live if operation.kind == ROTATE), None)
     prunes = _prunes(settled, rotation, holdings, policy, now)
-    pruned = {operation.path for operation in prunes}
-    kept = tuple(generation for generation in kept if generation.entry.path not in pruned)
-    waiting, held, doubtful = _compressions(replace(family, generations=kept), rotation, holdings, policy, now)
-    compressions = [_estimated(operation, ratio) for operation in waiting]
+    left = _without(settled, prunes)
+    kept = left.generations
+    compressions, held, doubtful = _compressions(left, rotation, holdings, policy, now, ratio)
     # The newest generation of each log stays, whatever the limit of all together.
     spare = [g for g in (kept if rotation else kept[1:]) if g.ours or policy.prune_existing]
     operations = (*leftovers, *live, *prunes, *compressions)
     return _Part(operations, (*blocked, *held), (*unclear, *doubtful), kept, tuple(spare))
+
+
+def _without(family: Family, operations: Sequence[Operation]) -> Family:
+    """Return a family without the generations that some operations are about."""
+    if not operations:
+        return family
+    gone = {operation.path for operation in operations}
+    return replace(family, generations=tuple(g for g in family.generations if g.entry.path not in gone))
 
 
 def _leftovers(family: Family) -> list[Operation]:
@@ -268,62 +273,48 @@ def _prune(generation: Generation, reason: str) -> Operation:
 
 
 def _compressions(
-    family: Family, rotation: Optional[Operation], holdings: Holdings, policy: Policy, now: float
+    family: Family, rotation: Optional[Operation], holdings: Holdings, policy: Policy, now: float, ratio: float
 ) -> tuple[list[Operation], list[Refusal], list[Refusal]]:
     found: list[Operation] = []
     held: list[Refusal] = []
     doubtful: list[Refusal] = []
-    if not policy.suffix:
-        return found, held, doubtful
-    newest_first = [*_fresh(family, rotation), *_waiting(family)]
-    for operation in newest_first[1:] if policy.delay_compress else newest_first:
-        entry = operation.entry
-        verdict = FREE if entry is None else holdings.verdict(entry.identity)
+    newest_first = _uncompressed(family, rotation, policy.suffix, ratio) if policy.suffix else []
+    for operation, entry in newest_first[1:] if policy.delay_compress else newest_first:
+        verdict = holdings.verdict(entry.identity)
         if operation.follows and (verdict == HELD or policy.reopening.method == "copytruncate"):
             verdict = FREE  # by then its writer was told, or never had it
-        if verdict == FREE or (verdict == HELD and policy.reopening.asks):
-            found.append(replace(operation, target=operation.target + policy.suffix, reason=_why(verdict, operation)))
-        elif verdict == HELD:
-            held.append(Refusal(operation.path, "still written to, and reopen says no way to tell the process"))
-        elif entry is not None and now - entry.mtime >= QUIET_SECONDS:
-            found.append(replace(operation, target=operation.target + policy.suffix))
-        else:
+        if verdict == FREE or (verdict == UNCLEAR and not operation.follows and now - entry.mtime >= QUIET_SECONDS):
+            found.append(operation)
+        elif verdict == UNCLEAR:
             doubtful.append(Refusal(operation.path, "cannot tell whether it is still written to: not compressed yet"))
+        elif policy.reopening.asks:
+            found.append(replace(operation, reason="not compressed, still written to"))
+        else:
+            held.append(Refusal(operation.path, "still written to, and reopen says no way to tell the process"))
     return found, held, doubtful
 
 
-def _why(verdict: str, operation: Operation) -> str:
-    return operation.reason if verdict == FREE else "not compressed, still written to"
+def _uncompressed(
+    family: Family, rotation: Optional[Operation], suffix: str, ratio: float
+) -> list[tuple[Operation, Entry]]:
+    """Return the compression of what this run is about to leave, and of what earlier ones left, the newest first."""
 
+    def compress(path: str, reason: str, entry: Entry, name: str, follows: str = "") -> tuple[Operation, Entry]:
+        size, estimate = entry.size, int(entry.size * ratio)
+        return Operation(COMPRESS, path, reason, entry, name + suffix, size, estimate, follows, 0, family.log), entry
 
-def _fresh(family: Family, rotation: Optional[Operation]) -> list[Operation]:
-    """Return the compression of what this run is about to leave."""
     found = []
     if rotation is not None and rotation.entry is not None:
-        found.append(
-            Operation(COMPRESS, family.path, "rotated now", rotation.entry, rotation.target, rotation.size,
-                      follows=rotation.id, log=family.log)
-        )  # fmt: skip
+        found.append(compress(family.path, "rotated now", rotation.entry, rotation.target, rotation.id))
     for copy in family.copied:
         if copy.entry.size:
-            name = generation_name(family.log, copy.order)
-            found.append(
-                Operation(COMPRESS, copy.entry.path, "copied by a run that was killed", copy.entry, name,
-                          copy.entry.size, follows=f"{SETTLE}:{copy.entry.path}", log=family.log)
-            )  # fmt: skip
+            path, name = copy.entry.path, generation_name(family.log, copy.order)
+            found.append(compress(path, "copied by a run that was killed", copy.entry, name, f"{SETTLE}:{path}"))
+    for generation in family.generations:
+        if generation.plain:
+            entry = generation.entry
+            found.append(compress(entry.path, "not compressed", entry, entry.name))
     return found
-
-
-def _waiting(family: Family) -> list[Operation]:
-    return [
-        Operation(COMPRESS, generation.entry.path, "not compressed", generation.entry, generation.entry.name,
-                  generation.entry.size, log=family.log)
-        for generation in family.generations if generation.plain
-    ]  # fmt: skip
-
-
-def _estimated(operation: Operation, ratio: float) -> Operation:
-    return replace(operation, estimate=int(operation.size * ratio))
 
 
 def _prune_total(

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from fnmatch import translate
+from functools import lru_cache
 from posixpath import normpath
 from typing import Callable, Optional, Sequence
 
@@ -77,7 +78,7 @@ def generation_name(log: str, seconds: float) -> str:
     >>> generation_name("app.log", 1795247100)
     'app.log-20261121T074500Z'
     """
-    return f"{log}-{datetime.fromtimestamp(int(seconds), timezone.utc):%Y%m%dT%H%M%SZ}"
+    return f"{log}-{_stamp(int(seconds))}"
 
 
 def is_compressed(name: str) -> bool:
@@ -143,6 +144,11 @@ def _check_pattern(option: str, text: str) -> None:
 
 def _hidden_safe(pattern: str) -> str:
     return translate(pattern) if pattern.startswith(".") else r"(?!\.)" + translate(pattern)
+
+
+@lru_cache(maxsize=64)
+def _stamp(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y%m%dT%H%M%SZ}"
 
 
 def _seconds(stamp: str) -> Optional[float]:

@@ -46,7 +46,7 @@ from .log_rotation_reopen import Move, Reopener
 from .log_rotation_tree import LeftAlone, LogTree, open_entry, open_same, unlink_same
 from .progress import ProgressFile
 
-_NEW = "new"  # name of an empty log before it gets its place
+_NEW = "oncall-new"  # name of an empty log before it gets its place
 _NAME_ATTEMPTS = 100  # seconds that a stamp may move on because its name is taken
 _CODES = {errno.ENOSPC: "disk_full", errno.EDQUOT: "disk_full", errno.EFBIG: "file_too_large",
           errno.EACCES: "insufficient_privilege", errno.EPERM: "insufficient_privilege",
@@ -363,6 +363,9 @@ def _entry(operation: Operation) -> Entry:
 
 
 def _failure(operation: Operation, problem: Exception, seconds: float) -> Result:
+    if isinstance(problem, (FileNotFoundError, FileExistsError)):
+        gone = isinstance(problem, FileNotFoundError)
+        problem = LeftAlone("gone meanwhile" if gone else f"there is a file called {operation.target} already")
     if isinstance(problem, LeftAlone):
         code = NOT_NEEDED if isinstance(problem, NotNeeded) else ""
         return Result(operation, SKIPPED, str(problem), seconds, operation.size, code=code)

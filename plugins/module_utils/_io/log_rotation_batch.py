@@ -25,6 +25,7 @@ from .log_rotation_tree import LeftAlone, LogTree, open_same, unlink_same
 
 _BATCH_FILES = 32
 _BATCH_BYTES = 64 * 1024 * 1024  # originals that wait together for their successors' sync
+_SYNCS = 8  # files that are synced at the same time: the disk does them together
 _DESCRIPTORS = 400  # of all threads together, each file needs two; 1024 is the usual limit
 
 
@@ -61,11 +62,12 @@ class Compression:
         self._threads = cores + max(1, cores // 2)
         self._files = max(1, min(_BATCH_FILES, _DESCRIPTORS // self._threads))
         self._cores = threading.Semaphore(cores)
+        self._disk = ThreadPoolExecutor(_SYNCS)
         self._full = threading.Event()
 
     def run(self, jobs: Sequence[Job], report: Callable[[Compressed], None]) -> None:
         """Do all jobs and report each one; once the disk is full no further batch is begun."""
-        with ThreadPoolExecutor(self._threads) as pool:
+        with self._disk, ThreadPoolExecutor(self._threads) as pool:
             for results in pool.map(self._batch, list(self._batches(jobs))):
                 for result in results:
                     report(result)
@@ -88,7 +90,7 @@ class Compression:
         try:
             with contextlib.ExitStack() as stack:
                 self._work(jobs, results, stack)
-        except (OSError, OpsError) as error:
+        except (OSError, OpsError, LeftAlone) as error:
             self._note(error)
             return [results.get(job.id, Compressed(job, problem=error)) for job in jobs]
         return [results[job.id] for job in jobs]
@@ -119,24 +121,22 @@ class Compression:
         self, directory: int, staging: Staging, written: List[Tuple[Job, str, int]], results: Dict[str, Compressed]
     ) -> None:
         """Make the files durable, give them their names, make these durable too, and only then remove the originals."""
-        for _job, _name, fd in written:
-            # Starts the writing of all of them, so that the first sync commits most of what the others need.
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         placed: List[Tuple[Job, int]] = []
-        for job, name, fd in written:
+        problems = self._disk.map(_sync, [fd for _job, _name, fd in written])
+        for (job, name, fd), problem in zip(written, problems):
             with self._recorded(job, results):
-                os.fsync(fd)
-                placed.append((job, fd))
+                if problem is not None:
+                    raise problem
                 try:
                     staging.place(name, fd, job.target)
                 except FileExistsError as error:
                     raise LeftAlone(f"there is a file called {job.target} already") from error
+                placed.append((job, fd))
         os.fsync(directory)
         for job, fd in placed:
             with self._recorded(job, results):
-                if job.id not in results:
-                    unlink_same(directory, job.name, job.identity)
-                    results[job.id] = Compressed(job, os.fstat(fd).st_size)
+                unlink_same(directory, job.name, job.identity)
+                results[job.id] = Compressed(job, os.fstat(fd).st_size)
 
     @contextlib.contextmanager
     def _recorded(self, job: Job, results: Dict[str, Compressed]) -> Iterator[None]:
@@ -156,6 +156,14 @@ class Compression:
 def _refuse_written(fd: int) -> None:
     if open_for_writing(fd):
         raise LeftAlone("a process still has it open for writing: compressed when it has let go")
+
+
+def _sync(fd: int) -> Optional[OSError]:
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        return error
+    return None
 
 
 def _complete(fd: int, source: int, before: os.stat_result) -> None:

@@ -46,7 +46,7 @@ class Library:
     def compress(self, sources: Sequence[int], staging: Staging) -> Iterator[Made]:
         """Yield one finished file after the other (see Compressor.compress)."""
         for position, source in enumerate(sources):
-            name, fd, problem = str(position), -1, None
+            name, fd, problem = f"oncall-{position}", -1, None
             try:
                 fd = staging.create(name)
                 self._stream(source, fd)

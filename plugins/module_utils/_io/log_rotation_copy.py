@@ -19,6 +19,8 @@ from .log_rotation_compress import pieces, write_all
 from .log_rotation_place import Staging, rename_free, take_after
 from .log_rotation_tree import LeftAlone, LogTree, open_entry, open_same
 
+_COPY = "oncall-copy"  # name of a copy before it gets its place
+
 
 def copy_and_truncate(directory: int, staging: Staging, entry: Entry, target: str) -> Tuple[FileId, int]:
     """Copy a log, truncate it, and return the copy's identity and size.
@@ -33,12 +35,12 @@ def copy_and_truncate(directory: int, staging: Staging, entry: Entry, target: st
         VerificationFailed: the writer does not append, the truncated log has a hole.
     """
     log = open_entry(directory, entry, os.O_RDWR)
-    copy = staging.create("copy")
+    copy = staging.create(_COPY)
     try:
         _append(log, copy)
         take_after(copy, os.fstat(log), times=True)
         os.fsync(copy)
-        staging.place("copy", copy, target + COPIED)
+        staging.place(_COPY, copy, target + COPIED)
         os.fsync(directory)
         while _append(log, copy):
             os.fsync(copy)

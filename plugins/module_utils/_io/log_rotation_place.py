@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import stat
 from typing import Optional
@@ -19,6 +20,7 @@ from .._core.log_rotation_names import OWN_PREFIX, STAGING_SUFFIX
 from .log_rotation_tree import LeftAlone, identity_of, unlink_same
 
 _NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OWN_FILES = re.compile(r"oncall-\w+|\d+\.zst")  # of us, of the zstd program
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -32,7 +34,10 @@ class Staging:
         self._directory = directory
         self._name = f"{OWN_PREFIX}{os.getpid()}-{secrets.token_hex(4)}{STAGING_SUFFIX}"
         os.mkdir(self._name, 0o700, dir_fd=directory)
-        self.fd = os.open(self._name, _OPEN_DIRECTORY, dir_fd=directory)
+        self.fd = _open_own(directory, self._name)
+        if os.listdir(self.fd):  # noqa: PTH208
+            os.close(self.fd)
+            raise LeftAlone("somebody exchanged a working directory of ours")
 
     def __enter__(self) -> Staging:
         return self
@@ -82,14 +87,13 @@ def remove_staging(directory: int, name: str) -> None:
     """Remove a working directory that a killed run left.
 
     Raises:
-        LeftAlone: it is not one of ours.
+        LeftAlone: it is not one of ours, or holds what is not ours.
     """
-    fd = os.open(name, _OPEN_DIRECTORY, dir_fd=directory)
+    fd = _open_own(directory, name)
     try:
-        info = os.fstat(fd)
-        if info.st_uid != os.geteuid() or info.st_mode & 0o777 != 0o700:
-            raise LeftAlone("looks like a working directory of ours, but is not")
         _empty(fd)
+        if os.listdir(fd):  # noqa: PTH208
+            raise LeftAlone("has files in it that are not ours")
     finally:
         os.close(fd)
     os.rmdir(name, dir_fd=directory)
@@ -126,9 +130,26 @@ def _rename_into_free(source: int, name: str, directory: int, target: str, ident
         raise LeftAlone("exchanged for another file while it got its new name")
 
 
+def _open_own(directory: int, name: str) -> int:
+    """Open a working directory, only if it is one of ours.
+
+    Raises:
+        LeftAlone: it is not.
+    """
+    try:
+        fd = os.open(name, _OPEN_DIRECTORY, dir_fd=directory)
+    except OSError as error:
+        raise LeftAlone("bears the name of a working directory of ours, but is none") from error
+    info = os.fstat(fd)
+    if info.st_uid != os.geteuid() or info.st_mode & 0o777 != 0o700:
+        os.close(fd)
+        raise LeftAlone("bears the name of a working directory of ours, but is somebody else's")
+    return fd
+
+
 def _empty(directory: int) -> None:
-    with os.scandir(directory) as names:
-        found = [name.name for name in names]
-    for name in found:
-        with contextlib.suppress(OSError):
-            os.unlink(name, dir_fd=directory)
+    """Remove the files that we make in a working directory, and no others: it could have been exchanged."""
+    for name in os.listdir(directory):
+        if _OWN_FILES.fullmatch(name):
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=directory)

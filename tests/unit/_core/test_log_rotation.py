@@ -312,11 +312,17 @@ def test_a_log_that_nobody_wrote_for_long_is_removed_not_rotated() -> None:
 
 
 def test_leftovers_are_cleaned_before_anything_else() -> None:
-    staging = entry(f"{OWN_PREFIX}12-ab.partial", mode=stat.S_IFDIR | 0o700)
+    staging = entry(f"{OWN_PREFIX}12-ab.partial", mode=stat.S_IFDIR | 0o700, uid=0)
     reserved = rotated(HOUR, "", size=0)
     found = work(entry("app.log"), staging, reserved)
     assert kinds(found)[:2] == [(CLEAN, staging.path), (CLEAN, reserved.path)]
     assert found.of(ROTATE), "an empty reservation is no rotation"
+
+
+@pytest.mark.parametrize("facts", [{"mode": stat.S_IFLNK | 0o777}, {"mode": stat.S_IFDIR | 0o700, "uid": 1000}, {}])
+def test_what_only_bears_the_name_of_a_leftover_is_left_alone(facts: dict[str, Any]) -> None:
+    found = survey([entry(f"{OWN_PREFIX}12-ab.partial", **{"uid": 0, **facts})], POLICY, ROOT)
+    assert (found.staging, len(found.refused)) == ((), 1)
 
 
 def test_a_generation_with_a_compressed_twin_is_settled_not_compressed_again() -> None:
@@ -344,7 +350,7 @@ def test_a_copy_whose_log_still_has_all_its_lines_is_dropped() -> None:
 
 
 def test_a_log_that_was_renamed_and_not_created_again_is_created() -> None:
-    staging = entry(f"{OWN_PREFIX}12-ab.partial", mode=stat.S_IFDIR | 0o700)
+    staging = entry(f"{OWN_PREFIX}12-ab.partial", mode=stat.S_IFDIR | 0o700, uid=0)
     plain = rotated(HOUR, "")
     creating = replace(POLICY, create=True)
     delayed = replace(creating, delay_compress=True)
