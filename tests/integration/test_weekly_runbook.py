@@ -60,7 +60,7 @@ class Product:
             "database_maintenance_session_rules": [{**rule, "applications": ["forgotten"]}],
             "log_management_directories": [],
         }
-        app = {"log_management_directories": [{"path": str(self.logs)}]}
+        app = {"log_management_directories": [{"path": str(self.logs)}], **changes.pop("app1", {})}
         common: dict[str, Any] = {
             "preflight_lock_directory": str(self.locks),
             "preflight_disk_paths": [str(self.folder)],
@@ -160,34 +160,34 @@ def test_a_step_that_fails_is_reported_and_the_others_go_on(product: Product) ->
 
 
 def test_a_second_run_is_refused_while_the_first_works(product: Product) -> None:
-    blocker = product.database.connect(autocommit=False)
-    blocker.cursor().execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
-    product.write_inventory(db1={"database_maintenance_databases": [product.database.name]})
-    first = product.playbooks.start(WEEKLY, ONCALL_SUMMARY_FILE=str(product.folder / "first.json"))
+    go_on = product.folder / "go_on"
+    wait = ["sh", "-c", f"until [ -e {go_on} ]; do sleep 0.1; done"]
+    service = {"name": "slow", "manager": "command", "interval": "100ms", "commands": {}}
+    service["commands"] = {"status": ["test", "-e", str(go_on)], "restart": wait}
+    product.write_inventory(app1={"service_restarts_services": [service]})
+    first = product.playbooks.start(WEEKLY, "--tags", "restarts")
     try:
-        deadline = time.monotonic() + 120
-        while product.leases() != ["maintenance-app1.lease", "maintenance-db1.lease"]:
-            assert time.monotonic() < deadline and first.poll() is None, "the first run took no lock"
-            time.sleep(0.05)
-        holder = json.loads((product.locks / "maintenance-db1.lease").read_text())["holder"]
-        assert holder["pid"] == first.pid
-        by_lease = product.playbooks.run(WEEKLY, "--tags", "logs")
-        by_database = product.playbooks.run(WEEKLY)
+        wait_for(lambda: product.leases() == ["maintenance-app1.lease", "maintenance-db1.lease"])
+        second = product.playbooks.run(WEEKLY)
     finally:
-        blocker.close()
+        go_on.touch()
         output, _ = first.communicate(timeout=300)
-    assert by_lease.rc == 2 and f"pid {first.pid} has been at work here" in by_lease.page, by_lease.output
-    assert {notice["check"] for notice in by_lease.step("db1", "lock")["notices"]} == {"lock_busy"}
-    assert by_database.rc == 2 and "another run of this collection is at work" in by_database.page
+    assert second.rc == 2 and f"pid {first.pid} has been at work here" in second.page, second.output
+    assert {notice["check"] for notice in second.step("db1", "lock")["notices"]} == {"lock_busy"}
+    assert "Nothing was changed; 2 things need a person" in second.page
     assert first.returncode == 0 and product.leases() == [], output
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
 
 
 def test_a_run_that_was_killed_leaves_nothing_in_the_way(product: Product) -> None:
     first = product.playbooks.start(WEEKLY)
-    deadline = time.monotonic() + 120
-    while len(product.leases()) < 2:
-        assert time.monotonic() < deadline and first.poll() is None
-        time.sleep(0.05)
+    wait_for(lambda: len(product.leases()) == 2)
     first.kill()
     first.communicate()
     run = product.playbooks.run(WEEKLY, "--tags", "preflight")
