@@ -48,7 +48,7 @@ options:
       host: {description: Host name of the controller., type: str, required: true}
       boot_id: {description: Boot of the controller., type: str, default: ""}
       pid: {description: Process on the controller., type: int}
-      pid_start: {description: When that process started, in clock ticks since boot., type: int}
+      pid_start: {description: "When that process started, in clock ticks since boot.", type: int}
       user: {description: Who started the run., type: str, default: ""}
       runbook: {description: What is run., type: str, default: ""}
   dead_runs:
