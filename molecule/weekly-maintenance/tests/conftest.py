@@ -29,21 +29,16 @@ def generations(host):
 
 
 @pytest.fixture(scope="session")
-def checked(runs):
-    """The run in check mode."""
-    assert runs[0]["check"]
-    return runs[0]
+def real(runs):
+    """The runs that were no check, oldest first: the one that mended, and the one that had nothing left to do."""
+    found = [run for run in runs if not run["check"]]
+    assert len(found) > 1
+    return found
 
 
 @pytest.fixture(scope="session")
-def mended(runs):
-    """The first real run."""
-    assert not runs[1]["check"]
-    return runs[1]
-
-
-@pytest.fixture(scope="session")
-def again(runs):
-    """The run that followed."""
-    assert not runs[-1]["check"] and len(runs) > 2
-    return runs[-1]
+def checked(runs, real):
+    """The last check before the first real run."""
+    before = runs[runs.index(real[0]) - 1]
+    assert before["check"]
+    return before
