@@ -16,11 +16,13 @@ from .maintenance_schedule import Rate
 from .redact import printable
 from .reindex_facts import DatabaseFacts, IndexFacts, Policy, Transaction
 from .reindex_findings import advice, drop_statement, sequence_findings
+from .reindex_leftover import leftover_of
 from .reindex_plan import (
     BLOATED,
     EXCLUDED,
     INVALID,
     LEFTOVER,
+    RECORD,
     Bloat,
     PassedOver,
     Survey,
@@ -28,7 +30,6 @@ from .reindex_plan import (
     bloat_of,
     how_to_know,
     is_bloated,
-    leftover_of,
     space_needed,
     survey,
     target_of,
@@ -89,7 +90,7 @@ def decide(
         before=before,
         after={name: before[name] - _planned(found, kind) for name, kind in _STATE},
         extra={
-            "indexes": [_index(work) for work in found.works],
+            "indexes": [_index(work) for work in found.works if work.kind != RECORD],
             "passed_over": [_passed_over(item) for item in found.passed_over],
             "wasted_bytes": wasted,
             "freed_bytes": 0,
@@ -135,7 +136,9 @@ def outcome_of(
         ),
         after=state(found) if databases is not None else {},
         extra={
-            "indexes": [{**_index(item.work), "bytes_after": item.bytes_after} for item in done],
+            "indexes": [
+                {**_index(item.work), "bytes_after": item.bytes_after} for item in done if item.work.kind != RECORD
+            ],
             "freed_bytes": freed,
         },
     )
@@ -161,7 +164,7 @@ def findings(databases: Sequence[DatabaseFacts], found: Survey, policy: Policy) 
     """Yield the state of every database: what is wrong with its indexes first, advice after it."""
     for database in databases:
         both: tuple[Union[Work, PassedOver], ...] = (*found.works, *found.passed_over)
-        mine = [item for item in both if item.index.database == database.name]
+        mine = [item for item in both if item.index.database == database.name and item.kind != RECORD]
         yield from _needs(database, mine, policy)
         yield from _strangers(database, policy)
         yield from _unjudged(database, [pair for pair in found.unjudged if pair[0].database == database.name])
@@ -281,7 +284,8 @@ def _failures(done: Iterable[Done]) -> Iterator[Finding]:
     for item in done:
         if item.status != DONE:
             status = CRITICAL if item.status == FAILED else WARNING
-            text = f"{target_of(item.work.index)} was not {'dropped' if item.work.kind == LEFTOVER else 'rebuilt'}"
+            verb = {LEFTOVER: "dropped", RECORD: "removed"}.get(item.work.kind, "rebuilt")
+            text = f"{target_of(item.work.index)} was not {verb}"
             yield Finding(_check("failed", item.work.index), status, f"{text}: {item.detail}", item.code)
 
 
@@ -334,8 +338,10 @@ def _planned_text(found: Survey, databases: Sequence[DatabaseFacts]) -> str:
     unknown = f", {len(found.unjudged)} could not be judged" if found.unjudged else ""
     if any(database.standby for database in databases):
         return f"skipped (read_only): this is a standby; {looked_at}{left}{unknown}"
-    if not found.works:
-        return f"nothing to rebuild: {looked_at}{left}{unknown}"
+    records = _records_text(_planned(found, RECORD), "to remove")
+    mended = [work for work in found.works if work.kind != RECORD]
+    if not mended:
+        return f"nothing to rebuild: {looked_at}{left}{unknown}{records}"
     parts = [
         text
         for kind, text in (
@@ -346,13 +352,17 @@ def _planned_text(found: Survey, databases: Sequence[DatabaseFacts]) -> str:
         if _planned(found, kind)
     ]
     wasted = human_size(sum(work.bloat.wasted for work in found.works))
-    count = count_of(len(found.works), "index", "indexes")
-    return f"{count} to mend ({', '.join(parts)}), {wasted} of waste{left}{unknown}"
+    count = count_of(len(mended), "index", "indexes")
+    return f"{count} to mend ({', '.join(parts)}), {wasted} of waste{left}{unknown}{records}"
+
+
+def _records_text(count: int, what: str) -> str:
+    return f", {count_of(count, 'old record')} {what}" if count else ""
 
 
 def _done_text(done: Sequence[Done], freed: int) -> str:
-    rebuilt = sum(1 for item in done if item.status == DONE and item.work.kind != LEFTOVER)
-    dropped = sum(1 for item in done if item.status == DONE and item.work.kind == LEFTOVER)
+    kinds = Counter(item.work.kind for item in done if item.status == DONE)
+    rebuilt, dropped = kinds[INVALID] + kinds[BLOATED], kinds[LEFTOVER]
     parts = [f"{count_of(rebuilt, 'index', 'indexes')} rebuilt"]
     if dropped:
         parts.append(f"{count_of(dropped, 'leftover')} dropped")
@@ -360,5 +370,6 @@ def _done_text(done: Sequence[Done], freed: int) -> str:
         codes = Counter(item.code for item in done if item.status == status)
         if codes:
             parts.append(f"{sum(codes.values())} {status} ({', '.join(sorted(codes))})")
-    seconds = sum(item.seconds for item in done)
-    return f"{', '.join(parts)}, {human_size(freed)} freed in {human_duration(seconds)}"
+    seconds = human_duration(sum(item.seconds for item in done))
+    records = _records_text(kinds[RECORD], "removed")
+    return f"{', '.join(parts)}, {human_size(freed)} freed in {seconds}{records}"

@@ -57,7 +57,8 @@ class IndexFacts:
     """One index. ``sql_name`` is quoted by the server; table names of a TOAST index are those of its owner.
 
     ``rows`` counts the index's entries (None: nobody ever counted), ``measured`` is what pgstattuple saw.
-    ``worked_on_by``: pid of a session that builds, rebuilds or drops it right now.
+    ``worked_on_by``: pid of a session that builds, rebuilds or drops it right now. ``age`` of its catalog entry, in
+    transactions.
     """
 
     database: str
@@ -97,6 +98,7 @@ class IndexFacts:
     rights: Rights = Rights()
     scans: int = 0
     tablespace: str = ""
+    age: int = 0
     worked_on_by: Optional[int] = None
 
     @property
@@ -201,15 +203,16 @@ class Policy:
 def matches(index: IndexFacts, pattern: str) -> bool:
     """Tell whether a glob matches ``schema.table`` or ``schema.index``; without a dot the name alone counts.
 
+    What looks like a leftover goes by the name of the index that it was made for, too.
+
     >>> index = IndexFacts("shop", 1, "app", "t_pkey", "app.t_pkey", 2, "app", "t", "app.t")
     >>> [matches(index, pattern) for pattern in ("app.*", "t_pkey", "t", "app.t", "web.*", "app")]
     [True, True, True, True, False, False]
     """
-    if "." in pattern:
-        names = (f"{index.table_schema}.{index.table_name}", f"{index.schema}.{index.name}")
-    else:
-        names = (index.table_name, index.name)
-    return any(fnmatchcase(name, pattern) for name in names)
+    names = [(index.table_schema, index.table_name), (index.schema, index.name)]
+    if index.looks_left_over:
+        names.append((index.schema, _LEFTOVER_NAME.sub("", index.name)))
+    return any(fnmatchcase(f"{schema}.{name}" if "." in pattern else name, pattern) for schema, name in names)
 
 
 def check_version(version: int) -> None:

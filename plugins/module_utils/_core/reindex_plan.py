@@ -9,16 +9,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Sequence, Union
+from typing import Iterator, Optional, Sequence, Union
 
 from .redact import printable
 from .reindex_bloat import Shape, fresh_bytes, fresh_bytes_measured
 from .reindex_facts import PGSTATTUPLE, DatabaseFacts, IndexFacts, Policy, Transaction
+from .reindex_leftover import leftover_of, stale_records
 from .reindex_record import FreshSize, Rebuild
 from .result import Action
 from .units import human_duration, human_size
 
-LEFTOVER, INVALID, BLOATED = "leftover", "invalid", "bloated"
+LEFTOVER, INVALID, BLOATED, RECORD = "leftover", "invalid", "bloated", "record"
+_VERBS = {LEFTOVER: "drop", INVALID: "reindex", BLOATED: "reindex", RECORD: "forget"}
 _ORDER = {LEFTOVER: 0, INVALID: 1, BLOATED: 2}
 
 NO_RIGHT = "insufficient_privilege"
@@ -73,8 +75,7 @@ class Work:
 
     def action(self) -> Action:
         """Return the entry of the plan."""
-        verb = "drop" if self.kind == LEFTOVER else "reindex"
-        return Action(self.id, verb, target_of(self.index), self.reason, self.command)
+        return Action(self.id, _VERBS[self.kind], target_of(self.index), self.reason, self.command)
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,24 @@ def survey(databases: Sequence[DatabaseFacts], policy: Policy) -> Survey:
     passed += [
         PassedOver(work.index, work.kind, work.bloat, LEFT_OVER, f"only {limit} a run") for work in works[limit:]
     ]
-    return Survey(tuple(works[:limit]), tuple(passed), tuple(unjudged))
+    records = [work for database in databases if not database.standby for work in _records(database)]
+    return Survey((*works[:limit], *records), tuple(passed), tuple(unjudged))
+
+
+def _records(database: DatabaseFacts) -> Iterator[Work]:
+    """Yield the records that have nothing to say any more; they go on the name of the large object."""
+    for record, reason in stale_records(database):
+        name = f"large object {record.record_oid}"
+        nothing = IndexFacts(database.name, 0, "", "", name, 0, "", "", "")
+        yield Work(
+            id=f"forget:{printable(database.name)}:{record.record_oid}",
+            kind=RECORD,
+            index=nothing,
+            bloat=Bloat(0, 0),
+            reason=reason,
+            command=f"SELECT pg_catalog.lo_unlink({record.record_oid})",
+            record_oid=record.record_oid,
+        )
 
 
 def bloat_of(index: IndexFacts, database: DatabaseFacts, policy: Policy) -> Bloat:
@@ -178,16 +196,6 @@ def is_bloated(bloat: Bloat, policy: Policy) -> bool:
     return bloat.fresh is not None and bloat.ratio >= policy.bloat_ratio and bloat.wasted >= policy.min_wasted
 
 
-def leftover_of(index: IndexFacts, database: DatabaseFacts) -> Optional[Rebuild]:
-    """Return the record that proves an unusable index to be a leftover of this module, or None."""
-    if not index.looks_left_over:
-        return None
-    for rebuild in database.rebuilds:
-        if rebuild.database_oid == database.oid and rebuild.explains(index.oid, index.name, index.table_oid):
-            return rebuild
-    return None
-
-
 def _needed(index: IndexFacts, bloat: Bloat, database: DatabaseFacts, policy: Policy) -> Union[Work, PassedOver, None]:
     """Return the work that an index needs, or why it does not get it; None when it needs none."""
     kind, reason, record = _kind(index, bloat, database, policy)
@@ -198,7 +206,7 @@ def _needed(index: IndexFacts, bloat: Bloat, database: DatabaseFacts, policy: Po
         return PassedOver(index, kind, bloat, *obstacle)
     verb = "DROP INDEX CONCURRENTLY" if kind == LEFTOVER else "REINDEX INDEX CONCURRENTLY"
     return Work(
-        id=f"{'drop' if kind == LEFTOVER else 'reindex'}:{printable(index.database)}:{printable(index.sql_name)}",
+        id=f"{_VERBS[kind]}:{printable(index.database)}:{printable(index.sql_name)}",
         kind=kind,
         index=index,
         bloat=bloat,
@@ -257,7 +265,9 @@ def _obstacle(
         return NOT_POSSIBLE, "the index of an exclusion constraint cannot be rebuilt CONCURRENTLY"
     if index.worked_on_by is not None:
         return IN_PROGRESS, f"pid {index.worked_on_by} is at work on it"
-    return _right(index, kind, database) or _waiting(index, database, policy) or _space(index, kind, bloat, database)
+    return (
+        _right(index, kind, database) or _waiting(index, kind, database, policy) or _space(index, kind, bloat, database)
+    )
 
 
 def _right(index: IndexFacts, kind: str, database: DatabaseFacts) -> Optional[tuple[str, str]]:
@@ -286,8 +296,8 @@ def _become(index: IndexFacts, database: DatabaseFacts) -> Optional[str]:
     return index.owner
 
 
-def _waiting(index: IndexFacts, database: DatabaseFacts, policy: Policy) -> Optional[tuple[str, str]]:
-    blocker = blocker_of(index.table_oid, database.transactions, policy.max_wait)
+def _waiting(index: IndexFacts, kind: str, database: DatabaseFacts, policy: Policy) -> Optional[tuple[str, str]]:
+    blocker = blocker_of(index.table_oid, kind, database.transactions, policy.max_wait)
     return (OLD_TRANSACTION, f"would have to wait for {who(blocker)}") if blocker else None
 
 
@@ -298,16 +308,19 @@ def _space(index: IndexFacts, kind: str, bloat: Bloat, database: DatabaseFacts) 
     return NO_SPACE, f"needs up to {human_size(space_needed(bloat))} of free space, there are {human_size(free)}"
 
 
-def blocker_of(table_oid: int, transactions: Sequence[Transaction], max_wait: float) -> Optional[Transaction]:
-    """Return the transaction that a rebuild would wait for longer than allowed, the oldest one, or None.
+def blocker_of(
+    table_oid: int, kind: str, transactions: Sequence[Transaction], max_wait: float
+) -> Optional[Transaction]:
+    """Return the transaction that a work would wait for longer than allowed, the oldest one, or None.
 
-    A concurrent rebuild waits for every older snapshot of the database and for every lock on the table. A transaction
-    that is already older than ``max_wait`` is not expected to end in time; a prepared one does not end by itself.
+    A concurrent rebuild waits for every older snapshot of the database and for every lock on the table, a concurrent
+    drop for the locks only. A transaction that is already older than ``max_wait`` is not expected to end in time; a
+    prepared one does not end by itself.
     """
     in_the_way = [
         transaction
         for transaction in transactions
-        if (transaction.has_snapshot or table_oid in transaction.relations)
+        if ((transaction.has_snapshot and kind != LEFTOVER) or table_oid in transaction.relations)
         and (transaction.gid is not None or (transaction.age or 0.0) >= max_wait)
     ]
     return max(in_the_way, key=lambda transaction: transaction.age or 0.0, default=None)

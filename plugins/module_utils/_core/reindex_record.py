@@ -24,13 +24,15 @@ PREFIX = "oncall.runbooks postgresql_reindex "
 class Rebuild:
     """A rebuild that was begun. ``index_oid``: what is rebuilt; ``copies``: what appeared for it since.
 
-    ``record_oid`` is the large object. A record that is still there when no run is at work belongs to a dead run.
+    ``known``: the table's indexes at the beginning. ``record_oid`` is the large object. A record that is still there
+    when no run is at work belongs to a dead run.
     """
 
     database_oid: int
     table_oid: int
     index_oid: int
     copies: tuple[int, ...] = ()
+    known: tuple[int, ...] = ()
     started: str = ""
     record_oid: int = 0
 
@@ -69,7 +71,7 @@ def record_text(record: Record) -> str:
         content.update(bytes=record.bytes, rows=record.rows)
     else:
         content = {"rebuild": record.index_oid, "database": record.database_oid, "table": record.table_oid}
-        content.update(copies=list(record.copies), started=record.started)
+        content.update(copies=list(record.copies), known=list(record.known), started=record.started)
     return PREFIX + json.dumps(content)
 
 
@@ -96,6 +98,7 @@ def _record(record_oid: int, content: Mapping[str, Any]) -> Record:
         table_oid=int(content["table"]),
         index_oid=int(content["rebuild"]),
         copies=tuple(int(oid) for oid in content["copies"]),
+        known=tuple(int(oid) for oid in content["known"]),
         started=str(content["started"]),
         record_oid=record_oid,
     )

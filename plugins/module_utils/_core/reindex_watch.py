@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import AbstractSet, Optional, Sequence
 
 from .maintenance_schedule import Rate
-from .reindex_plan import LEFTOVER, Work
+from .reindex_plan import LEFTOVER, RECORD, Work
 
 LOCK_TIMEOUT, MAX_WAIT = "lock_timeout", "max_wait"
 
@@ -101,7 +101,7 @@ def new_copies(sighting: Sighting, known: AbstractSet[int]) -> tuple[int, ...]:
 
 def pages_of(work: Work, block_size: int) -> int:
     """Return how many pages the work reads and writes: the table twice, the old index and the new one."""
-    if work.kind == LEFTOVER:
+    if work.kind in (LEFTOVER, RECORD):
         return 1
     return max(1, 2 * (work.index.table_bytes + work.index.bytes) // block_size)
 

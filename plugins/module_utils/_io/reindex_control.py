@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Iterator, Optional, Sequence
 
 from .._core.reindex_facts import IndexFacts, Transaction
-from .._core.reindex_record import FreshSize, Record, record_text
+from .._core.reindex_record import Record, record_text
 from .._core.reindex_watch import Sighting
 from . import reindex_queries as queries
 from .postgres import Database, Target, advisory_lock, connect
-from .reindex import read_records, read_transactions
+from .reindex import read_transactions
 
 LOCK = "postgresql_reindex"
 
@@ -87,22 +87,6 @@ class Control:
         """Remove a record."""
         with self._mutex:
             self._database.execute("SELECT pg_catalog.lo_unlink(%s::oid)", [record_oid])
-
-    def tidy(self) -> None:
-        """Remove the records that say nothing any more: of other databases, or of indexes that are gone.
-
-        Only while no other run is at work: a record of a rebuild that goes on looks the same as one of a dead run.
-        """
-        with self._mutex:
-            for record in read_records(self._database):
-                if record.database_oid != self.database_oid or not self._is_alive(record):
-                    self.erase(record.record_oid)
-
-    def _is_alive(self, record: Record) -> bool:
-        """Tell whether a record is still needed: the index of a known size is there, or something left behind is."""
-        if isinstance(record, FreshSize):
-            return bool(self._database.fetch(queries.EXISTS, [record.index_oid]))
-        return bool(self._database.fetch(queries.LEFT_BEHIND, [list(record.copies), record.index_oid]))
 
     def _comment(self, oid: int, record: Record) -> None:
         self._database.execute("COMMENT ON LARGE OBJECT %s IS %s", [oid, record_text(record)])

@@ -17,7 +17,7 @@ from .._core.errors import DatabaseFailed
 from .._core.maintenance_schedule import Rate
 from .._core.progress import Progress
 from .._core.reindex import Done
-from .._core.reindex_plan import LEFTOVER, Work, target_of
+from .._core.reindex_plan import LEFTOVER, RECORD, Work, target_of
 from .._core.reindex_watch import Sighting, choose, pages_of, percent_of, seconds_of, table_of
 from .._core.result import DONE, FAILED, SKIPPED
 from .._core.units import human_duration
@@ -144,7 +144,7 @@ class Crew:
         with self._changed:
             self._busy.discard(table_of(work))
             self._done[work.id] = done
-            if done.status == DONE and work.kind != LEFTOVER:
+            if done.status == DONE and work.kind not in (LEFTOVER, RECORD):
                 self._rate = self._rate.plus(pages_of(work, self._block_size), max(0.0, done.seconds - job.waited))
             self._changed.notify_all()
 
@@ -172,7 +172,7 @@ class Crew:
         self._progress.show(
             Progress(
                 item=target_of(work.index),
-                activity="drop" if work.kind == LEFTOVER else "reindex",
+                activity=work.action().action,
                 done=len(self._done),
                 total=self._total,
                 noun="indexes",

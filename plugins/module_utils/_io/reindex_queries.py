@@ -114,6 +114,7 @@ SELECT x.oid, x.relkind AS kind, h.inhparent AS parent_oid,
        pg_catalog.has_schema_privilege(x.relowner, n.oid, 'USAGE') AS owner_sees_schema,
        COALESCE(pg_catalog.pg_tablespace_location(COALESCE(NULLIF(x.reltablespace, 0), d.dattablespace)), '')
        AS tablespace,
+       pg_catalog.age(x.xmin) AS age,
        COALESCE(w.pid, CASE WHEN NOT (i.indisvalid AND i.indisready) THEN wt.pid END) AS worked_on_by
   FROM pg_catalog.pg_index i
   JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
@@ -173,8 +174,9 @@ UNION ALL
 SELECT NULL, p.owner, NULL, 'prepared', p.gid,
        EXTRACT(epoch FROM pg_catalog.clock_timestamp() - p.prepared)::float8, false, false,
        ARRAY(SELECT l.relation::bigint FROM pg_catalog.pg_locks l
-              WHERE l.pid IS NULL AND l.locktype = 'relation' AND l.virtualtransaction = '-1/' || p.transaction::text
-                AND l.relation >= 16384)
+              JOIN pg_catalog.pg_locks own ON own.virtualtransaction = l.virtualtransaction
+             WHERE l.pid IS NULL AND l.locktype = 'relation' AND l.relation >= 16384 AND l.granted
+               AND own.pid IS NULL AND own.locktype = 'transactionid' AND own.transactionid = p.transaction)
   FROM pg_catalog.pg_prepared_xacts p
  WHERE p.database = pg_catalog.current_database()
 """
@@ -231,13 +233,6 @@ SELECT x.oid, x.relname AS name, pg_catalog.format('%%I.%%I', n.nspname, x.relna
   JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = x.relnamespace
  WHERE x.oid = ANY (%s::oid[]) OR (x.relname = %s AND n.nspname = %s)
-"""
-
-EXISTS = "SELECT FROM pg_catalog.pg_index WHERE indexrelid = %s"
-LEFT_BEHIND = r"""
-SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
- WHERE NOT (i.indisvalid AND i.indisready)
-   AND (x.oid = ANY (%s::oid[]) OR (x.oid = %s AND x.relname ~ '_ccold\d*$'))
 """
 
 INDEXES_OF = "SELECT indexrelid::bigint AS oid FROM pg_catalog.pg_index WHERE indrelid = %s"

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import random
-import re
 from dataclasses import dataclass, replace
 from typing import Callable, Optional
 
@@ -18,7 +17,8 @@ from .._core.maintenance_schedule import backoff
 from .._core.redact import printable
 from .._core.reindex import Done
 from .._core.reindex_facts import IndexFacts
-from .._core.reindex_plan import INVALID, LEFTOVER, OLD_TRANSACTION, Work, blocker_of, who
+from .._core.reindex_leftover import has_copy_name
+from .._core.reindex_plan import INVALID, LEFTOVER, OLD_TRANSACTION, RECORD, Work, blocker_of, who
 from .._core.reindex_record import Rebuild
 from .._core.reindex_watch import LOCK_TIMEOUT, MAX_WAIT, Patience, Sighting, new_copies
 from .._core.result import DONE, FAILED, SKIPPED
@@ -32,7 +32,6 @@ FATAL = frozenset({"server_gone", "server_unavailable", "connection_failed", "di
 STOPPED, NO_TIME = "stopped", "no_time_left"
 _TRIED_AGAIN = frozenset({LOCK_TIMEOUT, "deadlock", "object_in_use"})
 _NOT_OUR_FAULT = frozenset({*_TRIED_AGAIN, MAX_WAIT, STOPPED, NO_TIME, "object_missing", "insufficient_privilege"})
-_COPY_NAME = re.compile(r"_cc(?:new|old)\d*\Z")
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,9 @@ class Job:
                 the server still answers.
         """
         index = self._work.index
+        if self._work.kind == RECORD:
+            self._control.erase(self._work.record_oid or 0)
+            return self._ended(DONE, "", "removed")
         obstacle = self._obstacle()
         if obstacle is not None:
             return self._ended(SKIPPED, *obstacle)
@@ -87,6 +89,7 @@ class Job:
                 database_oid=self._control.database_oid,
                 table_oid=index.table_oid,
                 index_oid=index.oid,
+                known=tuple(sorted(self._control.indexes_of(index.table_oid))),
                 started=rfc3339(self._clock.now()),
             )
         )
@@ -104,7 +107,7 @@ class Job:
             return "object_missing", f"it is called {printable(state.sql_name)} by now: run again"
         if work.kind in (INVALID, LEFTOVER) and state.usable:
             return "object_missing", "it is valid by now: somebody else has mended it"
-        blocker = blocker_of(index.table_oid, self._control.transactions(), self._terms.max_wait)
+        blocker = blocker_of(index.table_oid, work.kind, self._control.transactions(), self._terms.max_wait)
         return (OLD_TRANSACTION, f"would have to wait for {who(blocker)}") if blocker else None
 
     # --- rebuilding -----------------------------------------------------------------------------------------------
@@ -117,11 +120,13 @@ class Job:
             fresh, rest = self._after(record, known)
             if fresh is not None:
                 return self._rebuilt(record, fresh, rest)
-            left = self._clean_up(record, rest)
+            left = self._clean_up(rest)
             if ended.code in _TRIED_AGAIN and attempt < self._terms.attempts and not self._end_now() and not left:
                 self._clock.sleep(backoff(attempt, random.random()))  # noqa: S311  (spreads retries; no secret)
                 attempt += 1
                 continue
+            if not left:
+                self._control.erase(record.record_oid)
             return self._failed(ended, attempt, left)
 
     def _reindex(self, record: Rebuild, known: frozenset[int]) -> tuple[Ended, Rebuild]:
@@ -148,13 +153,15 @@ class Job:
 
     def _made(self, state: State) -> bool:
         """Tell whether an index that appeared meanwhile is the copy of ours: the lock on the table kept others out."""
-        stem = _COPY_NAME.sub("", state.name)
-        matches = stem != state.name and self._work.index.name.startswith(stem)
-        return matches and not state.usable and state.table_oid == self._work.index.table_oid
+        index = self._work.index
+        return has_copy_name(state.name, index.name) and not state.usable and state.table_oid == index.table_oid
 
-    def _run(self, text: str, look: Callable[[Sighting], bool]) -> Ended:
-        patience = Patience(self._terms.lock_timeout, self._terms.max_wait)
-        ended = run_watched(self._session(), text, self._control, self._clock, patience, look, self._end_now)
+    def _run(self, text: str, look: Callable[[Sighting], bool], tidying: bool = False) -> Ended:
+        """Run a statement under watch; tidying up goes on when the run is to end, but does not wait for long."""
+        max_wait = self._terms.lock_timeout if tidying else self._terms.max_wait
+        patience = Patience(self._terms.lock_timeout, max_wait)
+        end_now = _never if tidying else self._end_now
+        ended = run_watched(self._session(), text, self._control, self._clock, patience, look, end_now)
         self.waited += ended.waited
         if ended.code == "lock_timeout" and ended.given_up is None:
             return replace(ended, given_up=MAX_WAIT, error=_as_cancelled(ended.error))
@@ -181,24 +188,21 @@ class Job:
         )
         return fresh, rest
 
-    def _clean_up(self, record: Rebuild, rest: tuple[State, ...]) -> str:
+    def _clean_up(self, rest: tuple[State, ...]) -> str:
         """Drop what was left behind and return what could not be dropped, for people; its record stays."""
         problems = []
         for state in rest:
-            ended = self._run(f"DROP INDEX CONCURRENTLY {state.sql_name}", lambda _sighting: False)
+            ended = self._run(f"DROP INDEX CONCURRENTLY {state.sql_name}", _only_wait, tidying=True)
             if state_of(self._control.states([state.oid], self._work.index), state.oid) is not None:
-                problems.append(f"{printable(state.sql_name)} is left behind ({self._why(ended)})")
-        if problems:
-            return f"{'; '.join(problems)}; the next run drops it"
-        self._control.erase(record.record_oid)
-        return ""
+                problems.append(f"{printable(state.sql_name)} is left behind ({self._why(ended, tidying=True)})")
+        return f"{'; '.join(problems)}; the next run drops it" if problems else ""
 
     # --- leftovers of earlier runs --------------------------------------------------------------------------------
 
     def _drop_leftover(self) -> Done:
         index, attempt = self._work.index, 1
         while True:
-            ended = self._run(self._work.command, lambda _sighting: False)
+            ended = self._run(self._work.command, _only_wait)
             if state_of(self._control.states([index.oid], index), index.oid) is None:
                 return self._ended(DONE, "", f"{human_size(index.bytes)} freed", bytes_after=0)
             if ended.code not in _TRIED_AGAIN or attempt >= self._terms.attempts or self._end_now():
@@ -209,7 +213,9 @@ class Job:
     # --- the end --------------------------------------------------------------------------------------------------
 
     def _rebuilt(self, record: Rebuild, fresh: State, rest: tuple[State, ...]) -> Done:
-        left = self._clean_up(record, rest)
+        left = self._clean_up(rest)
+        if not left:
+            self._control.erase(record.record_oid)
         before, after = self._work.index.bytes, fresh.bytes
         detail = _sizes(self._work.index, self._work.kind, before, after)
         return self._ended(DONE, "", f"{detail}; {left}" if left else detail, bytes_after=after, left_behind=bool(left))
@@ -227,12 +233,13 @@ class Job:
         done = self._ended(status, ended.code, f"{detail}; {left}" if left else detail)
         return replace(done, hint=ended.error.hint or "")
 
-    def _why(self, ended: Ended) -> str:
+    def _why(self, ended: Ended, tidying: bool = False) -> str:
         holders = ", ".join(f"pid {pid}" for pid in ended.blockers)
         by = f", held up by {holders}" if holders else ""
+        waited = self._terms.lock_timeout if tidying else self._terms.max_wait
         texts = {
             LOCK_TIMEOUT: f"no lock on the table within {human_duration(self._terms.lock_timeout)}{by}",
-            MAX_WAIT: f"waited {human_duration(self._terms.max_wait)} for other transactions{by}, then given up",
+            MAX_WAIT: f"waited {human_duration(waited)} for other transactions{by}, then given up",
             STOPPED: "the run was stopped",
             NO_TIME: "cancelled: the time is used up",
         }
@@ -243,6 +250,14 @@ class Job:
     ) -> Done:
         seconds = self._clock.monotonic() - self._start
         return Done(self._work, status, code, detail, seconds=seconds, bytes_after=bytes_after, left_behind=left_behind)
+
+
+def _never() -> Optional[str]:
+    return None
+
+
+def _only_wait(_sighting: Sighting) -> bool:
+    return False
 
 
 def _sizes(index: IndexFacts, kind: str, before: int, after: int) -> str:

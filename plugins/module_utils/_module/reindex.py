@@ -19,6 +19,7 @@ from .._core.maintenance_time import seconds_allowed
 from .._core.reindex import Done, decide, outcome_of, to_remember
 from .._core.reindex_bloat import Measured
 from .._core.reindex_facts import DatabaseFacts, check_version
+from .._core.reindex_leftover import stale_records
 from .._core.reindex_plan import Work
 from .._core.result import DONE, FAILED, Decision, Outcome, render_outcome
 from .._io.maintenance_stop import StopSignal
@@ -135,8 +136,10 @@ class Reindex:
         new_sizes = to_remember(done, facts, self._options.policy)
         for name, size in new_sizes:
             controls[name].write(size)
-        for held in controls.values():
-            held.tidy()
+        for one in facts:
+            for record, _reason in stale_records(one):
+                if one.name in controls:
+                    controls[one.name].erase(record.record_oid)
         return tuple(
             replace(one, fresh_sizes=one.fresh_sizes + tuple(size for name, size in new_sizes if name == one.name))
             for one in facts
