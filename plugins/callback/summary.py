@@ -137,8 +137,10 @@ class CallbackModule(CallbackBase):
 
     def _note(self, result: Any, failed: bool) -> None:
         host, task, duration = result.host.get_name(), result.task, self._duration(result)
-        for part, part_failed in parts_of(result.result, failed):
-            line = line_of(host, self._step(task), task.get_name(), part, duration, part_failed, meaning_of_plan(task))
+        parts = parts_of(result.result, failed)
+        took = duration if len(parts) == 1 else 0.0  # of a loop's items only the sum is known
+        for part, part_failed in parts:
+            line = line_of(host, self._step(task), task.get_name(), part, took, part_failed, meaning_of_plan(task))
             self._add(line, task, part)
 
     def _add(self, line: Optional[Line], task: Any, part: Mapping[str, Any]) -> None:
