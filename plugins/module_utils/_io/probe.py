@@ -124,7 +124,7 @@ def _ask_sql(probe: SqlProbe, seconds: float) -> Optional[str]:
 def _ask_http(probe: HttpProbe, seconds: float) -> Optional[str]:
     """Ask, and follow redirects if wanted; secrets never go to another origin."""
     url, headers = probe.url, {**probe.headers, **probe.secret_headers}
-    for _ in range(_REDIRECTS + 1):
+    for _hop in range(_REDIRECTS + 1):
         answer = _request(probe, urlsplit(url), headers, seconds)
         if not (probe.follow_redirects and answer.status in _MOVED and answer.location):
             return judge_http(probe, answer)
