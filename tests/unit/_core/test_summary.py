@@ -219,7 +219,7 @@ def test_long_lists_are_cut_and_say_so() -> None:
 def test_an_unreachable_host_is_the_worst() -> None:
     lost = unreachable_line("app1", "host", {"msg": "Connection refused", "unreachable": True}, 1.0)
     summary = Summary("w", lines(read(HELD), lost))
-    assert summary.hosts() == ("app1", "db1") and text_of(summary)[1].startswith("[NO CONTACT]")
+    assert summary.hosts() == ("app1", "db1") and text_of(summary)[1].startswith("[OFFLINE]")
 
 
 def test_the_data_for_machines() -> None:
