@@ -20,7 +20,6 @@ from typing import Any
 
 import pytest
 
-from plugins.module_utils._io.log_rotation_holders import Processes
 from tests.support.logs import (
     disk_full_at,
     everything,
@@ -30,6 +29,7 @@ from tests.support.logs import (
     leftovers,
     noise,
     numbered,
+    quick,
     rotate,
     snapshot,
     stopped,
@@ -57,11 +57,10 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hundreds of runs: a kill needs no disk to be waited for, and nobody holds these logs open."""
-    monkeypatch.setattr(os, "fsync", lambda _fd: None)
-    monkeypatch.setattr(Processes, "_pids", lambda _self: iter(()))
+@pytest.fixture(name="quick")
+def quick_runs() -> Iterator[None]:
+    with quick():
+        yield
 
 
 def fill(folder: Path) -> None:

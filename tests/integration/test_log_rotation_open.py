@@ -320,6 +320,7 @@ def test_a_generation_that_somebody_writes_to_by_now_stays_plain(
     log.touch()
     plain = folder / "app.log-20261101T000000Z"
     plain.write_text("line\n")
+    os.utime(plain, (0, 0))
     monkeypatch.setattr("plugins.module_utils._module.log_rotation.leases", lambda _tree, _entries: {})
     with plain.open("a"):
         result = run_ok("log_rotation", {"path": str(folder), "keep": 0})

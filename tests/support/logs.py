@@ -19,6 +19,7 @@ from unittest import mock
 import zstandard
 
 from plugins.module_utils._core.log_rotation_names import COPIED, LOCK_NAME, OWN_PREFIX, generation_of
+from plugins.module_utils._io.log_rotation_holders import Processes
 from tests.support.modules import run_module, run_ok
 
 # Every call by which the rotation changes something: where a kill or a full disk can find it half way.
@@ -197,6 +198,13 @@ def wait_for(condition: Callable[[], Any], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def quick() -> Iterator[None]:
+    """For hundreds of runs: no disk to wait for (a kill needs none), no other processes to look at."""
+    with mock.patch.object(os, "fsync"), mock.patch.object(Processes, "_pids", lambda _self: iter(())):
+        yield
 
 
 def numbered(count: int) -> bytes:

@@ -161,7 +161,7 @@ def _missing_logs(survey: Survey, policy: Policy) -> list[Operation]:
 def _part(family: Family, holdings: Holdings, policy: Policy, now: float, ratio: float) -> _Part:
     leftovers = _leftovers(family)
     settled = _without(family, leftovers)
-    live, blocked, unclear = _live(settled, holdings, policy, now)
+    live, blocked, unclear = _live(settled, holdings, policy, now, _next_stamp(family, now))
     rotation = next((operation for operation in live if operation.kind == ROTATE), None)
     prunes = _prunes(settled, rotation, holdings, policy, now)
     left = _without(settled, prunes)
@@ -204,7 +204,7 @@ def _stem(generation: Generation) -> str:
 
 
 def _live(
-    family: Family, holdings: Holdings, policy: Policy, now: float
+    family: Family, holdings: Holdings, policy: Policy, now: float, stamp: float
 ) -> tuple[list[Operation], list[Refusal], list[Refusal]]:
     live, reason = family.live, is_due(family, policy, now)
     if live is None:
@@ -219,7 +219,7 @@ def _live(
     obstacle = _obstacle(live, holdings, policy)
     if obstacle:
         return [], [Refusal(live.path, obstacle)], []
-    name = generation_name(family.log, _next_stamp(family, now))
+    name = generation_name(family.log, stamp)
     rotate = Operation(ROTATE, live.path, reason, live, name, live.size, live.size, log=family.log)
     doubt = (
         f"cannot tell whether one of {count_of(holdings.unseen, 'process', 'processes')} that hide their files has it"
