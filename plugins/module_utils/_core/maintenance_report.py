@@ -169,19 +169,15 @@ def holders_shown(facts: Facts) -> list[dict[str, Any]]:
 
 
 def table_reading(table: TableFacts, size: Optional[int]) -> dict[str, Any]:
-    """Return the numbers of one table; ``size`` with indexes and TOAST in bytes, None when it could not be read."""
+    """Return the numbers of one table; ``size`` with indexes and TOAST in bytes, None when it was not measured."""
     return {
         "live_rows": table.live_rows,
         "dead_rows": table.dead_rows,
         "modified_rows": table.modified_rows,
-        "inserted_rows": table.inserted_rows,
         "size_bytes": size,
         "xid_age": table.xid_age,
-        "multixact_age": table.multixact_age,
         "last_vacuum": None if table.last_vacuum is None else rfc3339(table.last_vacuum),
         "last_analyze": None if table.last_analyze is None else rfc3339(table.last_analyze),
-        "vacuum_count": table.vacuum_count,
-        "analyze_count": table.analyze_count,
     }
 
 

@@ -19,6 +19,7 @@ _KEY_VALUE = re.compile(
     r"(?:'(?:[^'\\]|\\.|'')*'|\"[^\"]*\"|(?:bearer |basic )?[^\s,;&)]+)",
     re.IGNORECASE,
 )
+_SUSPICIOUS = re.compile(r"://|pass|pwd|secret|token|api|authorization", re.IGNORECASE)
 _SQL_PASSWORD = re.compile(r"(?P<key>\bpassword\s+)(?:[eE]?'(?:[^'\\]|\\.|'')*'|\$(\w*)\$.*?\$\2\$)", re.IGNORECASE)
 _DOLLAR_QUOTED = re.compile(r"\$(\w*)\$.*?(?:\$\1\$|\Z)", re.DOTALL)
 _QUOTED = re.compile(r"[eE]?'(?:[^'\\]|\\.|'')*(?:'|\Z)", re.DOTALL)
@@ -34,6 +35,8 @@ def redact_text(text: str, secrets: Iterable[str] = ()) -> str:
     """
     for secret in sorted((s for s in secrets if s), key=len, reverse=True):
         text = text.replace(secret, MASK)
+    if not _SUSPICIOUS.search(text):  # what all three patterns have in common: results hold thousands of short texts
+        return text
     text = _URL_PASSWORD.sub(lambda m: m["head"] + MASK, text)
     text = _SQL_PASSWORD.sub(lambda m: m["key"] + MASK, text)
     return _KEY_VALUE.sub(lambda m: m["key"] + MASK, text)
@@ -55,14 +58,19 @@ def redact_query(query: str, limit: int = 300) -> str:
 
 def redact_value(value: Any, secrets: Iterable[str]) -> Any:
     """Mask secrets in every string of a nested result, keys too."""
-    known = tuple(secrets)
+    return _redact_value(value, tuple(secrets), {})
+
+
+def _redact_value(value: Any, secrets: tuple[str, ...], seen: dict[str, str]) -> Any:
     if isinstance(value, str):
-        return redact_text(value, known)
-    if isinstance(value, Mapping):
-        return {redact_value(key, known): redact_value(item, known) for key, item in value.items()}
+        if value not in seen:
+            seen[value] = redact_text(value, secrets)
+        return seen[value]
+    if isinstance(value, dict):
+        return {_redact_value(key, secrets, seen): _redact_value(item, secrets, seen) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [redact_value(item, known) for item in value]
-    return value
+        return [_redact_value(item, secrets, seen) for item in value]
+    return _redact_value(dict(value), secrets, seen) if isinstance(value, Mapping) else value
 
 
 def printable(text: str, limit: int = 500) -> str:

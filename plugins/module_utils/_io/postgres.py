@@ -21,7 +21,6 @@ from .._core.sqlstate import UNREACHABLE, meaning_of
 try:
     import psycopg2
     import psycopg2.extensions
-    import psycopg2.extras
 except ImportError:
     psycopg2 = None  # type: ignore[assignment]
 
@@ -149,7 +148,8 @@ class Database:
         """
         with self._cursor() as cursor:
             cursor.execute(query, parameters)
-            return [dict(row) for row in cursor.fetchall()]
+            names = [column.name for column in cursor.description]
+            return [dict(zip(names, row)) for row in cursor.fetchall()]
 
     def execute(self, statement: str, parameters: Optional[Sequence[Any]] = None) -> list[str]:
         """Run a statement and return the notices that the server sent with it ("WARNING:  skipping ...").
@@ -167,7 +167,7 @@ class Database:
         return self._notices()
 
     def cancel(self) -> None:
-        """Ask the server to cancel what this session runs; safe to call from another thread, also when it just ended."""
+        """Ask the server to cancel what this session runs; safe from another thread, also when it has just ended."""
         with contextlib.suppress(psycopg2.Error):
             self._connection.cancel()
 
@@ -190,7 +190,7 @@ class Database:
     @contextlib.contextmanager
     def _cursor(self) -> Iterator[Any]:
         try:
-            with self._connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
+            with self._connection.cursor() as cursor:
                 yield cursor
         except psycopg2.Error as error:
             raise _statement_failure(error, closed=self.closed) from error

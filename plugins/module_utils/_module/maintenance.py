@@ -18,7 +18,7 @@ from .._core import maintenance_outcome as outcomes
 from .._core import maintenance_report as report
 from .._core.errors import DatabaseFailed, OpsError
 from .._core.maintenance_facts import Facts, TableFacts
-from .._core.maintenance_plan import Planned, Survey, actions, survey
+from .._core.maintenance_plan import Survey, actions, current_pages, survey
 from .._core.maintenance_policy import check_supported
 from .._core.maintenance_schedule import Rate, cost_ceiling, estimate_table, units_of
 from .._core.maintenance_statement import END_OF_RUN, can_defer_database_stats
@@ -36,6 +36,7 @@ from .run import Task
 
 LOCK = "postgresql_maintenance"
 _COUNTERS_SECONDS = 5.0
+_MEASURED_TABLES = 200
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,8 @@ class _Aftermath:
     counters: Mapping[tuple[str, int], outcomes.Counters]
     sizes: Mapping[tuple[str, int], int]
 
-    def table(self, item: Planned) -> Optional[TableFacts]:
-        key = (item.table.database, item.table.oid)
-        tables = self.facts.tables if self.facts else ()
-        return next((table for table in tables if (table.database, table.oid) == key), None)
+    def tables(self) -> dict[tuple[str, int], TableFacts]:
+        return {(table.database, table.oid): table for table in (self.facts.tables if self.facts else ())}
 
 
 class Maintenance:
@@ -107,7 +106,7 @@ class Maintenance:
             work = self._work()
             unfinished = self._end_of_run(names, work)
         after = self._read_again(work)
-        outcome, steps = self._outcome(work, after, unfinished)
+        outcome, steps = self._outcome(decision, work, after, unfinished)
         self._raise_for(decision, outcome, work, steps)
         return outcome
 
@@ -128,9 +127,11 @@ class Maintenance:
         return Rate(cost_ceiling=cost_ceiling(delay, options.cost_limit or about.cost_limit))
 
     def _read_sizes(self) -> dict[tuple[str, int], int]:
+        """Measure the largest tables: of thousands of small ones it would take longer than to look after them."""
         sizes: dict[tuple[str, int], int] = {}
-        for name in sorted({item.table.database for item in self._survey.planned}):
-            oids = [item.table.oid for item in self._survey.planned if item.table.database == name]
+        largest = sorted(self._survey.planned, key=lambda item: -current_pages(item.table))[:_MEASURED_TABLES]
+        for name in sorted({item.table.database for item in largest}):
+            oids = [item.table.oid for item in largest if item.table.database == name]
             found = reading.read_sizes(self._collector.session(name), oids)
             sizes.update({(name, oid): size for oid, size in found.items()})
         return sizes
@@ -193,17 +194,20 @@ class Maintenance:
                 raise
             return _Aftermath(None, counters, {})
 
-    def _outcome(self, work: Work, after: _Aftermath, found: list[Finding]) -> tuple[Outcome, tuple[Step, ...]]:
+    def _outcome(
+        self, decision: Decision, work: Work, after: _Aftermath, found: list[Finding]
+    ) -> tuple[Outcome, tuple[Step, ...]]:
         planned, policy = self._survey.planned, self._options.policy
-        steps, codes, entries = [], {}, []
-        for item, entry in zip(planned, self._entries()):
-            key, attempt, now = (item.table.database, item.table.oid), work.attempts.get(item.id), after.table(item)
+        steps, codes, entries, tables = [], {}, [], after.tables()
+        for item, entry in zip(planned, decision.extra["tables"]):
+            key, attempt = (item.table.database, item.table.oid), work.attempts.get(item.id)
+            now = tables.get(key)
             step = outcomes.step_of(item, attempt, after.counters.get(key), now)
             codes[item.id] = outcomes.code_of(item, attempt, step, now)
             steps.append(step)
             reading_now = None if now is None else report.table_reading(now, after.sizes.get(key))
             entries.append({**entry, "status": step.status, "code": codes[item.id], "after": reading_now})
-        entries += self._entries()[len(planned) :]
+        entries += decision.extra["tables"][len(planned) :]
         left = report.unfinished(codes, planned)
         if after.facts is None:
             findings, totals = (), {}
@@ -224,6 +228,9 @@ class Maintenance:
 
     def _raise_for(self, decision: Decision, outcome: Outcome, work: Work, steps: tuple[Step, ...]) -> None:
         """Fail when the run ended early or a table could not be done; what was done stays in the result."""
+        failed = [step for step in steps if step.status == FAILED]
+        if work.fatal is None and not work.stopped and not failed:
+            return
         partial = render_outcome(decision, outcome)
         done = sum(1 for step in steps if step.status == DONE)
         progress = f"{done} of {len(steps)} tables done"
@@ -239,12 +246,10 @@ class Maintenance:
         if work.stopped:
             hint = "run it again: it goes on with what is left"
             raise OpsError(f"maintain: stopped by a signal, {progress}", code="interrupted", hint=hint, partial=partial)
-        failed = [step for step in steps if step.status == FAILED]
-        if failed:
-            code = work.attempts[failed[0].id].code
-            names = f"{failed[0].id}: {failed[0].detail}" + (f" (and {len(failed) - 1} more)" if failed[1:] else "")
-            hint = "read the server's log for this table, then run again"
-            raise DatabaseFailed(f"maintain: {progress}, failed {names}", code=code, hint=hint, partial=partial)
+        code = work.attempts[failed[0].id].code
+        names = f"{failed[0].id}: {failed[0].detail}" + (f" (and {len(failed) - 1} more)" if failed[1:] else "")
+        hint = "read the server's log for this table, then run again"
+        raise DatabaseFailed(f"maintain: {progress}, failed {names}", code=code, hint=hint, partial=partial)
 
 
 def _standby() -> Decision:
