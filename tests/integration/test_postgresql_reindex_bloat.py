@@ -9,7 +9,7 @@ from plugins.module_utils._core.reindex_plan import bloat_of
 from plugins.module_utils._io.postgres import Target, connect
 from plugins.module_utils._io.reindex import read_database
 from tests.support.modules import run_ok
-from tests.support.reindex import empty, findings, index, make_bloated, options, records, step
+from tests.support.reindex import empty, findings, index, make_bloated, options, records, step, vacuum
 from tests.support.servers import SUPERUSER, Database
 
 MODULE = "postgresql_reindex"
@@ -69,7 +69,7 @@ def make(database: Database, case: str) -> None:
     database.execute(f"INSERT INTO t SELECT {values} FROM generate_series(1, {rows_for(case)}) g")
     on = definition.removeprefix("UNIQUE ").replace("(v)", f"({column})", 1)
     database.execute(f"CREATE {unique}INDEX t_index ON t {on}")
-    database.execute("VACUUM ANALYZE t")
+    vacuum(database, "t")
 
 
 def estimate(database: Database, name: str = "t_index", user: str = SUPERUSER) -> tuple[int, int | None, str]:
@@ -96,7 +96,7 @@ def test_a_fresh_index_does_not_look_bloated(database: Database, case: str) -> N
 def test_a_bloated_index_is_rebuilt_once(database: Database, case: str) -> None:
     make(database, case)
     database.execute("DELETE FROM t WHERE ctid NOT IN (SELECT ctid FROM t TABLESAMPLE BERNOULLI (10) REPEATABLE (1))")
-    database.execute("VACUUM ANALYZE t")
+    vacuum(database, "t")
     done = run_ok(MODULE, options(database))
     assert [one["status"] for one in done["steps"]] == ["done"]
     (entry,) = done["indexes"]
@@ -107,7 +107,7 @@ def test_a_bloated_index_is_rebuilt_once(database: Database, case: str) -> None:
 def test_a_toast_index_is_judged_without_statistics(database: Database) -> None:
     database.execute("CREATE TABLE t (id int, v text); ALTER TABLE t ALTER v SET STORAGE external")
     database.execute("INSERT INTO t SELECT g, repeat(md5(g::text), 200) FROM generate_series(1, 4000) g")
-    database.execute("VACUUM ANALYZE t")
+    vacuum(database, "t")
     assert run_ok(MODULE, options(database))["plan"] == []
     empty(database, "t")
     done = run_ok(MODULE, options(database))
@@ -117,7 +117,7 @@ def test_a_toast_index_is_judged_without_statistics(database: Database) -> None:
 
 def test_a_table_that_has_grown_since_its_analyze_does_not_look_bloated(database: Database) -> None:
     database.execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 5000)")
-    database.execute("VACUUM ANALYZE t")
+    vacuum(database, "t")
     database.execute("INSERT INTO t SELECT generate_series(5001, 50000)")
     size, fresh, _unknown = estimate(database, "t_pkey")
     assert fresh is not None and LOWEST <= fresh / size <= 1.3
@@ -128,7 +128,7 @@ def test_values_that_are_kept_out_of_line_are_unknown_and_told_how_to_know(datab
     wide = "(SELECT string_agg(md5((g * 99 + k)::text), '') FROM generate_series(1, 70) k)"
     database.execute(f"INSERT INTO t SELECT {wide} FROM generate_series(1, 2000) g")
     database.execute("CREATE INDEX t_index ON t (v); CREATE EXTENSION pgstattuple")
-    database.execute("VACUUM ANALYZE t")
+    vacuum(database, "t")
     (unknown,) = findings(run_ok(MODULE, options(database)), "index_bloat")
     assert unknown["status"] == "unknown" and "pgstattuple" in unknown["msg"]
     exact = run_ok(MODULE, options(database, bloat_method="pgstattuple"))
@@ -165,7 +165,7 @@ def mislead(database: Database) -> None:
     database.execute("CREATE TABLE t (v text)")
     database.execute("INSERT INTO t SELECT md5(g::text) || repeat('y', 60) FROM generate_series(1, 8000) g")
     database.execute("CREATE INDEX t_index ON t (v)")
-    database.execute("VACUUM ANALYZE t")
+    vacuum(database, "t")
     narrow = "UPDATE pg_statistic SET stawidth = 5 WHERE starelid = 't'::regclass"
     database.execute(narrow)
 
@@ -188,7 +188,7 @@ def test_what_is_remembered_does_not_hide_new_bloat(database: Database) -> None:
     mislead(database)
     run_ok(MODULE, options(database))
     database.execute("DELETE FROM t WHERE random() < 0.9")
-    database.execute("VACUUM t")
+    vacuum(database, "t", "TRUNCATE")
     again = run_ok(MODULE, options(database))
     assert [one["status"] for one in again["steps"]] == ["done"] and again["freed_bytes"] > 0
     assert run_ok(MODULE, options(database))["plan"] == []

@@ -25,6 +25,7 @@ from tests.support.reindex import (
     options,
     records,
     step,
+    vacuum,
     wait_for_copy,
     working_pids,
 )
@@ -111,7 +112,7 @@ def test_the_leftover_of_a_toast_index_is_dropped_too(database: Database, major:
     database.execute("CREATE TABLE t (id int, v text); ALTER TABLE t ALTER v SET STORAGE external")
     database.execute("INSERT INTO t SELECT g, repeat(md5(g::text), 200) FROM generate_series(1, 4000) g")
     database.execute("DELETE FROM t WHERE id % 10 <> 0")
-    database.execute("VACUUM ANALYZE t")
+    vacuum(database, "t")
     ((toast,),) = database.fetch("SELECT reltoastrelid::regclass::text FROM pg_class WHERE oid = 't'::regclass")
     name = f"{toast.removeprefix('pg_toast.')}_index"
     args = options(database, include=["public.t"])

@@ -27,6 +27,13 @@ SELECT x.oid, i.indisvalid AND i.indisready, pg_relation_size(x.oid), pg_get_use
   FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_namespace n ON n.oid = x.relnamespace
  WHERE n.nspname = %s AND x.relname = %s
 """
+OVERCOUNTED = """
+WITH tables AS (SELECT relid AS oid FROM pg_partition_tree(%s::regclass))
+SELECT count(*) FROM pg_class c
+ WHERE c.reltuples >= 0 AND pg_stat_get_live_tuples(c.oid) > 1.1 * c.reltuples + 10
+   AND (c.oid IN (SELECT oid FROM tables)
+        OR c.oid IN (SELECT t.reltoastrelid FROM pg_class t JOIN tables USING (oid)))
+"""
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,13 @@ def make_bloated(database: Database, table: str = "t", rows: int = 20_000, keep:
 
 def empty(database: Database, table: str, keep: int = 10) -> None:
     database.execute(f"DELETE FROM {table} WHERE id % {keep} <> 0")
-    database.execute(f"VACUUM ANALYZE {table}")
+    vacuum(database, table)
+
+
+def vacuum(database: Database, table: str, options: str = "ANALYZE") -> None:
+    """Vacuum, and wait until the statistics say so too: before 15 they come late."""
+    database.execute(f"VACUUM ({options}) {table}")
+    eventually(lambda: database.fetch(OVERCOUNTED, table) == [(0,)], f"the statistics of {table}")
 
 
 def invalidate(database: Database, name: str) -> None:

@@ -120,8 +120,9 @@ def fresh_bytes_measured(shape: Shape, measured: Measured) -> int:
     """Return the size after a rebuild when the pages were looked at instead of estimated."""
     full = shape.fillfactor / 100
     if shape.rows >= 1 and not any(column.width is None for column in shape.columns):
-        size = _plain_size(shape)
-        full = min(full, (_per_leaf(size, shape, False) + 1) * (size + LINE_POINTER) / shape.block_size)
+        size, exact = _plain_size(shape), all(column.fixed for column in shape.columns)
+        used = (_per_leaf(size, shape, exact) + 1) * (size + LINE_POINTER)
+        full = min(1.0, used / (shape.block_size - PAGE_HEADER - SPECIAL))
     share = min(1.0, measured.leaf_density / 100 / full)
     leaves = math.ceil(measured.leaf_pages * share)
     inner = math.ceil(measured.inner_pages * share)
@@ -140,7 +141,7 @@ def _per_leaf(size: float, shape: Shape, exact: bool) -> float:
 
 def _inner_pages(leaves: int, pivot: float, block_size: int) -> int:
     usable = block_size - PAGE_HEADER - SPECIAL - 2 * LINE_POINTER - block_size * (100 - INNER_FILLFACTOR) // 100
-    fanout = max(2.0, usable / (pivot + LINE_POINTER))
+    fanout = max(2.0, usable / (pivot + LINE_POINTER) + 0.5)  # the first pointer of a page needs no key
     pages, level = 0, leaves
     while level > 1:
         level = math.ceil(level / fanout)
