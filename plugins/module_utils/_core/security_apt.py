@@ -258,13 +258,17 @@ def parse_paths(text: str) -> dict[str, str]:
 def failure_code(output: str) -> str:
     """Return the stable code for what apt or dpkg said."""
     for words, code in (
+        (("are you root?", "superuser privilege"), "insufficient_privilege"),
         (("Could not get lock", "Unable to acquire the dpkg frontend lock", "Unable to lock directory"), "lock_busy"),
-        (("Permission denied", "are you root?", "superuser privilege"), "insufficient_privilege"),
         (("No space left on device", "don't have enough free space"), "disk_full"),
         (("Failed to fetch", "Unable to fetch some archives", "Temporary failure resolving"), "download_failed"),
         (("dpkg was interrupted",), "packages_broken"),
         (("unmet dependencies", "held broken packages", "Packages need to be removed"), "unmet_dependencies"),
-        (("dpkg: error", "Sub-process /usr/bin/dpkg returned", "dpkg returned an error"), "packages_failed"),
+        (
+            ("dpkg: error", "error processing", "Sub-process /usr/bin/dpkg returned", "dpkg returned an error"),
+            "packages_failed",
+        ),
+        (("Permission denied",), "insufficient_privilege"),  # last: a package's own script may say so
     ):
         if any(word in output for word in words):
             return code

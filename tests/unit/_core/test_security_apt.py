@@ -192,6 +192,17 @@ def test_commands_are_exact() -> None:
             "E: Could not open lock file /var/lib/dpkg/lock-frontend - open (13: Permission denied)",
             "insufficient_privilege",
         ),
+        (
+            "E: Could not open lock file /var/lib/dpkg/lock-frontend - open (13: Permission denied)\n"
+            "E: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), are you root?",
+            "insufficient_privilege",
+        ),
+        (
+            "E: List directory /var/lib/apt/lists/partial is missing. - Acquire (13: Permission denied)",
+            "insufficient_privilege",
+        ),
+        ("x: Permission denied\ndpkg: error processing package zlib (--configure):", "packages_failed"),
+        ("dpkg: error: requested operation requires superuser privilege", "insufficient_privilege"),
         ("E: Failed to fetch http://x/y.deb  404  Not Found", "download_failed"),
         ("E: You don't have enough free space in /var/cache/apt/archives/.", "disk_full"),
         ("dpkg: error processing archive x: cannot copy: No space left on device", "disk_full"),
