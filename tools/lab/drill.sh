@@ -32,6 +32,10 @@ install_packages() {
 finish() {
     local rc=$?
     trap - EXIT
+    if [[ -n $running ]]; then
+        kill -TERM -- "-$running" 2>/dev/null || true
+        wait "$running" || true
+    fi
     if [[ -n $keep ]]; then
         printf '\nkept: export MOLECULE_EPHEMERAL_DIRECTORY=%s/SCENARIO LAB_RUN=%s\n' "$work" "$LAB_RUN"
         printf 'remove: tools/lab/clean.sh %s && rm -r %s\n' "$LAB_RUN" "$work"
@@ -42,15 +46,24 @@ finish() {
     exit "$rc"
 }
 
-# One scenario in a state folder of its own; the caller gets molecule's exit code.
+# One scenario in a state folder of its own; the caller gets molecule's exit code. It runs in the background, in a
+# process group, because bash would answer a signal only when it is over.
 drill() {
-    local scenario=$1 destroy=always
+    local scenario=$1 destroy=always rc=0
     [[ -z $keep ]] || destroy=never
     say "scenario $scenario"
+    set -m
     MOLECULE_EPHEMERAL_DIRECTORY=$work/$scenario \
-        molecule --base-config "$project/.config/molecule/config.yml" test --scenario-name "$scenario" --destroy "$destroy"
+        molecule --base-config "$project/.config/molecule/config.yml" test --scenario-name "$scenario" \
+        --destroy "$destroy" </dev/null &
+    running=$!
+    set +m
+    wait "$running" || rc=$?
+    running=
+    return "$rc"
 }
 
+running=
 keep=
 if [[ ${1:-} == --keep ]]; then
     keep=yes
