@@ -12,7 +12,7 @@ export PYTHONUNBUFFERED := 1
 # In a folder with an odd name .venv is a link to a place with a plain one, see tools/setup.sh.
 PYTHON = "$$(readlink -f .venv)/bin/python"
 JOBS ?= $(shell nproc)
-PYTEST := $(PYTHON) -m pytest --quiet -n $(JOBS)
+PYTEST := $(PYTHON) -m pytest --quiet -n $(JOBS) --dist worksteal
 
 .PHONY: menu demo demo-clean test lint matrix bench drill docs build setup sanity unit integration
 

@@ -28,6 +28,15 @@ ansible_lint() { # roles are checked from a playbook elsewhere: the collection h
   ANSIBLE_COLLECTIONS_PATH=$PWD/playbooks/collections "$python" -m ansiblelint --offline --profile production
 }
 
+sanity_result() {
+  cat "$sanity_output"
+  return "$sanity_status"
+}
+
+sanity_output=$(mktemp)
+tools/sanity.sh >"$sanity_output" 2>&1 & # the longest: beside the others
+sanity=$!
+
 gate "ruff check" "$python" -m ruff check .
 gate "ruff format" "$python" -m ruff format --check .
 gate "mypy" "$python" -m mypy
@@ -38,7 +47,11 @@ gate "ansible-lint" ansible_lint
 gate "collection docs" collection_docs
 gate "changelog" "$bin/antsibull-changelog" lint
 gate "changelog history" "$bin/antsibull-changelog" lint-changelog-yaml changelogs/changelog.yaml
-gate "ansible-test sanity" tools/sanity.sh
+
+wait "$sanity"
+sanity_status=$?
+gate "ansible-test sanity" sanity_result
+rm -f "$sanity_output"
 
 if [ ${#failed[@]} -gt 0 ]; then
   printf '%d of the gates failed:' ${#failed[@]}
