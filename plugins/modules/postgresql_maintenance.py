@@ -126,7 +126,9 @@ options:
     description: Workers for the indexes of one table, 0 to 1024; 0 switches them off. By default the server decides.
     type: int
   process_toast:
-    description: Whether the table's TOAST table is vacuumed with it. Needs PostgreSQL 14.
+    description:
+      - Whether the table's TOAST table is vacuumed with it. Needs PostgreSQL 14.
+      - By default it is, unless it is empty and known to be so since an earlier vacuum.
     type: bool
   buffer_usage_limit:
     description: Size of the ring of buffers, V(0) (no limit) or V(128kB) to V(16GB). Needs PostgreSQL 16.
@@ -356,7 +358,6 @@ tables:
       sample:
         live_rows: 2700000
         dead_rows: 1200000
-        modified_rows: 1300000
         size_bytes: 681574400
         xid_age: 1200000
         last_vacuum: '2026-11-14T02:10:00Z'
@@ -368,7 +369,6 @@ tables:
       sample:
         live_rows: 2700000
         dead_rows: 0
-        modified_rows: 0
         size_bytes: 681574400
         xid_age: 40
         last_vacuum: '2026-11-21T02:00:12Z'

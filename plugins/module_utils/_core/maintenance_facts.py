@@ -65,6 +65,7 @@ class TableFacts:
     modified_rows: int = 0
     inserted_rows: int = 0
     toast_rows: float = 0
+    toast_live_rows: int = 0
     toast_dead_rows: int = 0
     xid_age: Optional[int] = None
     multixact_age: Optional[int] = None
@@ -93,6 +94,11 @@ class TableFacts:
     def is_parent(self) -> bool:
         """Tell whether this is a partitioned parent, which has no rows of its own."""
         return self.kind == PARENT
+
+    @property
+    def has_empty_toast(self) -> bool:
+        """Tell whether there is nothing in its TOAST table, and the server knows that since a vacuum of it."""
+        return not (self.toast_pages or self.toast_rows or self.toast_live_rows or self.toast_dead_rows)
 
     @property
     def is_statistics(self) -> bool:

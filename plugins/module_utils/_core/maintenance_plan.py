@@ -14,7 +14,7 @@ from typing import Iterable, Mapping, Optional, Sequence, Union
 
 from .maintenance_facts import Facts, Running, TableFacts
 from .maintenance_need import FREEZE, PARENT, STATISTICS, InVain, Need, need_of, parent_need, statistics_need
-from .maintenance_policy import Manner, Policy
+from .maintenance_policy import PROCESS_TOAST_MAJOR, Manner, Policy
 from .maintenance_statement import statement
 from .redact import printable
 from .result import Action
@@ -207,7 +207,7 @@ def _missing_right(table: TableFacts, major: int) -> str:
 
 
 def _planned(table: TableFacts, need: Need, facts: Facts, policy: Policy) -> Planned:
-    _thresholds, manner = policy.for_table(table)
+    manner = _manner(table, need, facts, policy)
     return Planned(
         id=f"{verb(need)}:{printable(table.database)}:{printable(table.target)}",
         table=table,
@@ -216,6 +216,15 @@ def _planned(table: TableFacts, need: Need, facts: Facts, policy: Policy) -> Pla
         pages=pages_to_read(table, need),
         command=statement(need, manner, [table.target], facts.server.major),
     )
+
+
+def _manner(table: TableFacts, need: Need, facts: Facts, policy: Policy) -> Manner:
+    """Leave out a TOAST table that is empty: for small tables it is a quarter of the work. A freeze takes it along."""
+    _thresholds, manner = policy.for_table(table)
+    can_leave_out = need.vacuum and not need.freeze and facts.server.major >= PROCESS_TOAST_MAJOR
+    if can_leave_out and manner.process_toast is None and table.has_empty_toast:
+        return replace(manner, process_toast=False)
+    return manner
 
 
 def pages_to_read(table: TableFacts, need: Need) -> int:

@@ -15,7 +15,8 @@ from typing import Any, Iterable, Mapping, Optional
 from .errors import InvalidValue
 from .maintenance_facts import ServerFacts, TableFacts
 
-_MINIMUM_MAJOR = {"buffer_usage_limit": 16, "process_toast": 14}
+PROCESS_TOAST_MAJOR = 14
+_MINIMUM_MAJOR = {"buffer_usage_limit": 16, "process_toast": PROCESS_TOAST_MAJOR}
 
 
 @dataclass(frozen=True)

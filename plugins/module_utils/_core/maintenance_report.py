@@ -173,7 +173,6 @@ def table_reading(table: TableFacts, size: Optional[int]) -> dict[str, Any]:
     return {
         "live_rows": table.live_rows,
         "dead_rows": table.dead_rows,
-        "modified_rows": table.modified_rows,
         "size_bytes": size,
         "xid_age": table.xid_age,
         "last_vacuum": None if table.last_vacuum is None else rfc3339(table.last_vacuum),

@@ -66,6 +66,8 @@ def _redact_value(value: Any, secrets: tuple[str, ...], seen: dict[str, str]) ->
         if value not in seen:
             seen[value] = redact_text(value, secrets)
         return seen[value]
+    if value is None or isinstance(value, (int, float)):
+        return value
     if isinstance(value, dict):
         return {_redact_value(key, secrets, seen): _redact_value(item, secrets, seen) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

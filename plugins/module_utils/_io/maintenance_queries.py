@@ -136,6 +136,7 @@ facts AS (
          pg_catalog.pg_stat_get_mod_since_analyze(c.oid) AS modified_rows,
          pg_catalog.pg_stat_get_ins_since_vacuum(c.oid) AS inserted_rows,
          coalesce(t.reltuples, 0)::float8 AS toast_rows,
+         coalesce(pg_catalog.pg_stat_get_live_tuples(t.oid), 0) AS toast_live_rows,
          coalesce(pg_catalog.pg_stat_get_dead_tuples(t.oid), 0) AS toast_dead_rows,
          CASE WHEN c.relkind <> 'p' THEN greatest(pg_catalog.age(c.relfrozenxid), pg_catalog.age(t.relfrozenxid))
            END AS xid_age,

@@ -257,6 +257,8 @@ def open_session(target: Target, dbname: str, terms: Terms) -> Database:
     """Open a session that may maintain: with the settings of the run, and ending soon when we are gone (14)."""
     session = connect(target, dbname)
     session.execute("SELECT pg_catalog.set_config('client_min_messages', 'warning', false)")
+    # A crash in the next moment loses at most statistics, which the next run makes again; a wait per table is saved.
+    session.execute("SELECT pg_catalog.set_config('synchronous_commit', 'off', false)")
     if terms.major >= 14:
         try:
             session.execute("SELECT pg_catalog.set_config('client_connection_check_interval', '1s', false)")

@@ -19,7 +19,7 @@ from .._core import maintenance_report as report
 from .._core.errors import DatabaseFailed, OpsError
 from .._core.maintenance_facts import Facts, TableFacts
 from .._core.maintenance_plan import Survey, actions, current_pages, survey
-from .._core.maintenance_policy import check_supported
+from .._core.maintenance_policy import Policy, check_supported
 from .._core.maintenance_schedule import Rate, cost_ceiling, estimate_table, units_of
 from .._core.maintenance_statement import END_OF_RUN, can_defer_database_stats
 from .._core.maintenance_time import seconds_allowed
@@ -159,6 +159,11 @@ class Maintenance:
         with StopSignal() as stop, contextlib.closing(watch):
             return crew.work(units_of(self._survey.planned), watch.tick, lambda: stop.is_set)
 
+    @property
+    def _wish_afterwards(self) -> Policy:
+        """What was asked for whether needed or not is done; what counts afterwards is what is still needed."""
+        return replace(self._options.policy, all_tables=False)
+
     def _end_of_run(self, names: list[str], work: Work) -> list[Finding]:
         """Let the server note once per database what each vacuum left to the end (16)."""
         vacuumed = {item.table.database for item in self._survey.planned if item.need.vacuum}
@@ -187,7 +192,7 @@ class Maintenance:
                     collector.session(name), expected, self._task.clock, _COUNTERS_SECONDS
                 )
                 counters.update({(name, oid): value for oid, value in found.items()})
-            facts = collector.collect(self._options.policy, LOCK, also)
+            facts = collector.collect(self._wish_afterwards, LOCK, also)
             return _Aftermath(facts, counters, self._read_sizes())
         except DatabaseFailed:
             if work.fatal is None:
@@ -212,7 +217,7 @@ class Maintenance:
         if after.facts is None:
             findings, totals = (), {}
         else:
-            now_needed = survey(after.facts, policy)
+            now_needed = survey(after.facts, self._wish_afterwards)
             unmatched = policy.unmatched(after.facts.tables) if policy.has_patterns else ()
             findings = report.findings(after.facts, self._survey.still_passed_over(now_needed), policy, unmatched)
             totals = report.totals(after.facts, now_needed, policy)
