@@ -13,4 +13,9 @@ options:
       - File that always holds the newest progress line, as JSON.
       - The action plugin of the same name sets it and shows the lines while the module works; leave it alone.
     type: path
+notes:
+  - >-
+    To show its progress the module runs in the background of its host, and its options lie there in a folder that only
+    its user may read until it ends. In check mode, with C(no_log), with the task's own C(async), or with the variable
+    C(oncall_progress) set to V(false) it runs without progress lines, as any other module.
 """

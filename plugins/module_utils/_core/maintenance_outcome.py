@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Mapping, Optional, Sequence
 
-from .maintenance_facts import TableFacts
+from .maintenance_facts import ServerFacts, TableFacts
 from .maintenance_plan import Planned
 from .result import DONE, FAILED, SKIPPED, Step
 from .units import count_of, human_duration, human_size
@@ -46,6 +46,11 @@ class Counters:
     analyze_count: int
 
 
+def is_counted(item: Planned, server: ServerFacts) -> bool:
+    """Tell whether the server counts work on this table: 13 does not for a partitioned parent."""
+    return server.track_counts and not (item.table.is_parent and server.major < 14)
+
+
 def expected(item: Planned, attempt: Optional[Attempt]) -> Counters:
     """Return the counters that the table has when the attempt did what it should."""
     ran = attempt is not None and attempt.status == RAN
@@ -72,7 +77,10 @@ def is_half_proven(item: Planned, counters: Optional[Counters]) -> bool:
 def step_of(
     item: Planned, attempt: Optional[Attempt], counters: Optional[Counters], after: Optional[TableFacts]
 ) -> Step:
-    """Return the step of one planned table. Without proof, a statement that was sent with warnings is not done."""
+    """Return the step of one planned table: done is what the counters prove.
+
+    ``counters`` None: they cannot be read, or the server does not count; then the lack of any warning has to do.
+    """
     if attempt is None:
         return Step(item.id, SKIPPED, 0.0, "not started")
     seconds = round(attempt.seconds, 3)
@@ -84,7 +92,9 @@ def step_of(
         return Step(item.id, DONE, seconds, f"vacuumed, but not analyzed: {_said(attempt)}")
     if attempt.notices:
         return Step(item.id, SKIPPED, seconds, _said(attempt))
-    return Step(item.id, DONE, seconds, "ended without a warning; the server's counters do not show it yet")
+    if counters is not None:
+        return Step(item.id, SKIPPED, seconds, "ended without a warning, but the server did not count it")
+    return Step(item.id, DONE, seconds, "ended without a warning; the server's counters could not be asked")
 
 
 def _said(attempt: Attempt) -> str:
@@ -128,6 +138,8 @@ def code_of(item: Planned, attempt: Optional[Attempt], step: Step, after: Option
         return attempt.code
     if after is not None and not after.may_maintain:
         return "insufficient_privilege"
+    if not attempt.notices:
+        return "not_confirmed"
     return "lock_timeout" if item.manner.skip_locked else "skipped_by_server"
 
 

@@ -234,5 +234,5 @@ def plan_message(survey: Survey, facts: Facts, seconds: float) -> str:
     parts = [f"{counts[key]} to {word}" for key, word in words if counts[key]]
     only_analyze = sum(1 for item in survey.planned if not item.need.vacuum)
     parts += [f"{only_analyze} to analyze"] if only_analyze else []
-    tables = count_of(len(survey.planned), "table")
-    return f"{tables} need work: {', '.join(parts)}{skipped}; about {human_duration(seconds)}"
+    tables = "1 table needs" if len(survey.planned) == 1 else f"{len(survey.planned)} tables need"
+    return f"{tables} work: {', '.join(parts)}{skipped}; about {human_duration(seconds)}"

@@ -187,7 +187,11 @@ class Maintenance:
             for name in sorted({item.table.database for item in self._survey.planned}):
                 items = [item for item in self._survey.planned if item.table.database == name]
                 also[name] = [item.table.oid for item in items]
-                expected = {item.table.oid: outcomes.expected(item, work.attempts.get(item.id)) for item in items}
+                expected = {
+                    item.table.oid: outcomes.expected(item, work.attempts.get(item.id))
+                    for item in items
+                    if outcomes.is_counted(item, collector.about.server)
+                }
                 found = reading.wait_for_counters(
                     collector.session(name), expected, self._task.clock, _COUNTERS_SECONDS
                 )
