@@ -153,7 +153,7 @@ def test_a_damaged_table_stops_the_run_and_is_a_failure(own_database: Database) 
     result = maintain_whatever(database, freeze_age=0)
     assert result["failed"] and result["failure"]["code"] == "data_corrupted", result
     assert statuses(result)["public.broken"] == "failed"
-    assert counters(database, "broken")["vacuums"] == 0
+    assert counters(database, "broken")["vacuums"] == 1  # the one that made it
 
 
 # --- what a person sees -----------------------------------------------------------------------------------------
