@@ -100,7 +100,26 @@ def test_old_logs_are_gone_and_other_files_are_not(host):
     assert left == ["keep.txt"]
 
 
-def test_rotation_of_the_system_goes_on(host):
+def test_generations_that_are_not_old_are_kept(host):
+    """Thirty days were asked for: app.log.1 to app.log.3 and app.log.4.gz to app.log.29.gz."""
+    names = host.check_output("find %s -name 'app.log.*' -printf '%%f\n'", FOLDER).split()
+    assert {f"app.log.{number}.gz" for number in range(4, 30)} | {"app.log.1", "app.log.2", "app.log.3"} == set(names)
+
+
+def test_logrotate_goes_on_with_its_own_logs(host):
     timer = host.service("logrotate.timer")
     assert timer.is_running and timer.is_enabled
     assert host.run("logrotate --debug /etc/logrotate.conf").succeeded
+
+
+@pytest.fixture
+def job_log(host):
+    """A log in a folder that a group may write to, which logrotate skips unless it is told as whom to work."""
+    path = "/var/log/shop-jobs/nightly.log"
+    yield path
+    host.check_output("rm -f /var/log/shop-jobs/nightly.log.*; echo 'job done' > %s; chown shop:shop %s", path, path)
+
+
+def test_logrotate_takes_what_it_was_given(host, job_log):
+    host.check_output("logrotate --force --state /run/logrotate-of-the-test /etc/logrotate.d/shop-jobs")
+    assert host.check_output("zcat %s.1.gz", job_log) == "job done"
