@@ -321,6 +321,9 @@ def main() -> int:
     except PostgresUnavailable as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted. `make demo` goes on, `make demo-clean` removes everything.", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

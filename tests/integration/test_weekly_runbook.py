@@ -201,7 +201,7 @@ def test_a_run_that_was_killed_leaves_nothing_in_the_way(product: Product) -> No
         (["--tags", "logs"], ["window", "host"], ["window", "host", "logs"]),
         (["--tags", "sessions"], ["window", "host", "database", "sessions"], ["window", "host"]),
         (["--tags", "preflight"], ["window", "host", "database"], ["window", "host"]),
-        (["--limit", "app1"], None, ["window", "host", "logs"]),
+        (["--limit", "app1"], None, ["window", "host", "logs", "verify"]),
     ],
 )
 def test_parts_of_the_runbook(
