@@ -11,6 +11,9 @@ case $PWD in *[!A-Za-z0-9/._-]*) cache=${XDG_CACHE_HOME:-$HOME/.cache}/oncall-ru
 esac
 home=$cache/home
 collection=$cache/ansible_collections/oncall/runbooks
+mkdir -p "$cache"
+exec 9>"$cache/lock"
+flock 9
 tools/copy_tracked.sh "$collection"
 git -C "$collection" init --quiet # or ansible-test asks the clone around it, which ignores this folder
 
