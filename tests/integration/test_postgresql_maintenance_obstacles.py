@@ -112,6 +112,18 @@ def test_without_pg_read_all_stats_a_query_is_hidden_and_not_absent(database: Da
     assert shown["held_seconds"] >= 0
 
 
+def test_fewer_connections_than_jobs_are_enough(database: Database, role: Roles) -> None:
+    make_needy(database, "a", "b", "c")
+    owner = role()
+    own(database, owner, "a", "b", "c")
+    run_sql(database, "ALTER ROLE {} CONNECTION LIMIT 2", sql.Identifier(owner))
+    separately = [{"pattern": "a", "truncate": True}, {"pattern": "b", "truncate": False}]
+    result = maintain(database, user=owner, jobs=4, overrides=separately)
+    assert set(statuses(result).values()) == {"done"}
+    run_sql(database, "ALTER ROLE {} CONNECTION LIMIT 1", sql.Identifier(owner))
+    assert maintain_failing(database, user=owner, all_tables=True)["failure"]["code"] == "too_many_connections"
+
+
 # --- locks ------------------------------------------------------------------------------------------------------
 
 

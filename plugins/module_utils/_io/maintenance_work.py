@@ -77,6 +77,7 @@ class Crew:
         self._pids: list[int] = []  # of the first stage
         self._cancelled_ids: set[str] = set()
         self._changed = threading.Condition()
+        self._hands = 0  # threads that are still at work
         self._fatal: Optional[OpsError] = None
         self._ending = ""
 
@@ -91,6 +92,7 @@ class Crew:
         """Work off what belongs together; afterwards every session is closed, so that its counters are reported."""
         self._queue = list(units)
         jobs = max(1, min(self._terms.jobs, sum(len(unit.tables) for unit in units)))
+        self._hands = jobs
         with futures.ThreadPoolExecutor(jobs, thread_name_prefix="maintenance") as pool:
             workers = {pool.submit(self._thread) for _job in range(jobs)}
             while futures.wait(workers, timeout=_TICK_SECONDS, return_when=futures.FIRST_EXCEPTION).not_done:
@@ -139,13 +141,29 @@ class Crew:
         session: Optional[Database] = None
         try:
             while (unit := self._take()) is not None:
-                session = self._session_for(unit, session)
+                try:
+                    session = self._session_for(unit, session)
+                except DatabaseFailed as error:
+                    if not self._leave_to_others(unit, error):
+                        raise
+                    return
                 self._run(unit, session)
         except OpsError as error:
             self._abort(error)
         finally:
             if session is not None:
                 session.close()
+
+    def _leave_to_others(self, unit: Unit, error: DatabaseFailed) -> bool:
+        """Go on with fewer connections when the server has no more; the last one must not leave."""
+        with self._changed:
+            if error.code != "too_many_connections" or self._hands == 1:
+                return False
+            self._hands -= 1
+            self._running.pop(unit.key, None)
+            self._queue.insert(0, unit)
+            self._changed.notify_all()
+            return True
 
     def _abort(self, error: OpsError) -> None:
         with self._changed:

@@ -90,10 +90,11 @@ def _connection_failure(error: Any, target: Target) -> DatabaseFailed:
 def _meaning_of_refusal(text: str) -> Any:
     """Tell refusals apart by libpq's text: psycopg2 2.9 gives no SQLSTATE for a failed connection."""
     for words, state in (
+        # first, because its text names the role or the database
+        (("too many clients", "remaining connection slots", "too many connections"), "53300"),
         (("password authentication failed", "no password supplied"), "28P01"),
         (("no pg_hba.conf entry", "authentication failed", 'role "', "not permitted to log in"), "28000"),
         (('database "',), "3D000"),
-        (("too many clients", "remaining connection slots", "too many connections"), "53300"),
         (("starting up", "shutting down", "recovery mode"), "57P03"),
     ):
         if any(word in text for word in words):
