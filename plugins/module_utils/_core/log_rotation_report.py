@@ -77,6 +77,9 @@ def steps(results: Sequence[Result], planned: int) -> tuple[Step, ...]:
         return tuple(_step(_shown(result)) for result in results)
     found = []
     for id_, group in _grouped(results, lambda result: result.operation).items():
+        if len(group) == 1:
+            found.append(_step(_shown(group[0])))
+            continue
         for status in (DONE, SKIPPED, FAILED):
             same = [_shown(result) for result in group if result.status == status]
             if same:

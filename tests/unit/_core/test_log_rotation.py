@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from plugins.module_utils._core.log_rotation import Entry, Holder, Holdings, Policy, Reopening, Survey, User, survey
 from plugins.module_utils._core.log_rotation_decide import (
-    CLEAN, COMPRESS, CREATE, ORDER, PRUNE, REMOVE, REOPEN, ROTATE, SETTLE, Work, candidates, plan_work,
+    CLEAN,
+    COMPRESS,
+    CREATE,
+    ORDER,
+    PRUNE,
+    REMOVE,
+    REOPEN,
+    ROTATE,
+    SETTLE,
+    Work,
+    candidates,
+    plan_work,
 )  # fmt: skip
 from plugins.module_utils._core.log_rotation_names import OWN_PREFIX, generation_name, generation_of, matcher
 
@@ -387,8 +398,8 @@ POLICIES = st.builds(
     lambda keep, age, total, logs, delay, suffix: replace(
         POLICY, keep=keep, prune_age=age, max_total_size=total, prune_logs_age=logs, delay_compress=delay, suffix=suffix
     ),
-    st.integers(0, 5), st.none() | st.floats(20 * HOUR, 4e6), st.none() | st.integers(1, 20_000), st.none() | st.floats(1, 4e6),
-    st.booleans(), st.sampled_from(["", ".gz"]),
+    st.integers(0, 5), st.none() | st.floats(20 * HOUR, 4e6), st.none() | st.integers(1, 20_000),
+    st.none() | st.floats(1, 4e6), st.booleans(), st.sampled_from(["", ".gz"]),
 )  # fmt: skip
 
 
