@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -31,6 +33,7 @@ from tests.support.reindex import (
 )
 from tests.support.servers import Database, Server
 from tests.support.sessions import eventually
+from tools.embedded_postgres import give_to_server_account
 
 MODULE = "postgresql_reindex"
 WRITER = "INSERT INTO t VALUES (-1, 'x')"  # makes a rebuild wait before it builds: the new index is there and empty
@@ -364,3 +367,55 @@ def test_a_second_run_is_refused_while_the_first_is_at_work(database: Database, 
         first = run.result()
     assert failed["failure"]["code"] == "lock_busy" and "postgresql_reindex" in failed["msg"]
     assert [one["status"] for one in first["steps"]] == ["done", "done"]
+
+
+# --- a full disk --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(throwaway_server: Callable[..., Server]) -> Iterator[tuple[Database, Path]]:
+    """A server with a tablespace ``small`` on a disk of 16 MB."""
+    server = throwaway_server()
+    folder = server.directory / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("needs to mount a small disk: run as root")
+    try:
+        give_to_server_account(folder)
+        database = Database(server, "postgres")
+        database.execute(f"CREATE TABLESPACE small LOCATION '{folder}'")
+        yield database, folder
+        server.stop("immediate")
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_what_does_not_fit_on_the_disk_is_passed_over(small_disk: tuple[Database, Path]) -> None:
+    database, folder = small_disk
+    make_bloated(database)
+    database.execute("ALTER INDEX t_v SET TABLESPACE small")
+    (folder / "full").write_bytes(bytes(16 * 1024**2 - 1_300_000))
+    seen = run_ok(MODULE, options(database))
+    assert [(entry["index"], entry["code"]) for entry in seen["passed_over"]] == [("public.t_v", "disk_full")]
+    assert "of free space, there are" in seen["passed_over"][0]["reason"]
+    assert [entry["index"] for entry in seen["indexes"]] == ["public.t_pkey"]
+    (folder / "full").unlink()
+    assert [entry["index"] for entry in run_ok(MODULE, options(database))["indexes"]] == ["public.t_v"]
+
+
+def test_a_disk_that_is_full_half_way_ends_the_run_and_costs_nothing(small_disk: tuple[Database, Path]) -> None:
+    database, folder = small_disk
+    make_bloated(database)
+    database.execute("CREATE TABLE u (id int, v text)")
+    database.execute("INSERT INTO u SELECT g % 99999, g::text FROM generate_series(1, 100000) g")
+    with pytest.raises(psycopg2.Error, match="could not create unique index"):
+        database.execute("CREATE UNIQUE INDEX CONCURRENTLY u_id ON u (id) TABLESPACE small")
+    database.execute("UPDATE u SET id = -1 WHERE v = '100000'")
+    (folder / "full").write_bytes(bytes(15 * 1024**2))
+    failed = run_failed(MODULE, options(database))
+    assert failed["failure"]["code"] == "disk_full" and "No space left on device" in failed["msg"]
+    assert [one["status"] for one in failed["steps"]] == ["failed", "skipped", "skipped"] and not failed["changed"]
+    assert "the run ended early" in failed["steps"][1]["detail"]
+    assert index_names(database, "u") == {"u_id"} and records(database) == []
+    (folder / "full").unlink()
+    assert {one["status"] for one in run_ok(MODULE, options(database))["steps"]} == {"done"}

@@ -27,10 +27,17 @@ SELECT x.oid, i.indisvalid AND i.indisready, pg_relation_size(x.oid), pg_get_use
   FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_namespace n ON n.oid = x.relnamespace
  WHERE n.nspname = %s AND x.relname = %s
 """
-OVERCOUNTED = """
-WITH tables AS (SELECT relid AS oid FROM pg_partition_tree(%s::regclass))
+SESSIONS_AT_WORK = """
+SELECT count(*) FROM pg_stat_activity
+ WHERE datname = %s AND pid <> pg_backend_pid() AND state IS DISTINCT FROM 'idle in transaction'
+   AND backend_type = 'client backend'
+"""
+MISCOUNTED = """
+WITH tables AS (
+    SELECT %s::regclass::oid AS oid UNION SELECT relid FROM pg_partition_tree(%s::regclass)
+)
 SELECT count(*) FROM pg_class c
- WHERE c.reltuples >= 0 AND pg_stat_get_live_tuples(c.oid) > 1.1 * c.reltuples + 10
+ WHERE c.relkind IN ('r', 't') AND abs(pg_stat_get_live_tuples(c.oid) - c.reltuples) > 0.1 * c.reltuples + 10
    AND (c.oid IN (SELECT oid FROM tables)
         OR c.oid IN (SELECT t.reltoastrelid FROM pg_class t JOIN tables USING (oid)))
 """
@@ -72,9 +79,10 @@ def empty(database: Database, table: str, keep: int = 10) -> None:
 
 
 def vacuum(database: Database, table: str, options: str = "ANALYZE") -> None:
-    """Vacuum, and wait until the statistics say so too: before 15 they come late."""
+    """Vacuum, and wait until the statistics say so too: before 15 they come late, the last ones at a session's end."""
+    eventually(lambda: database.fetch(SESSIONS_AT_WORK, database.name) == [(0,)], "earlier sessions to end")
     database.execute(f"VACUUM ({options}) {table}")
-    eventually(lambda: database.fetch(OVERCOUNTED, table) == [(0,)], f"the statistics of {table}")
+    eventually(lambda: database.fetch(MISCOUNTED, table, table) == [(0,)], f"the statistics of {table}")
 
 
 def invalidate(database: Database, name: str) -> None:

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Iterable, Mapping, Optional
 
@@ -162,7 +162,7 @@ class DatabaseFacts:
     sequences: tuple[SequenceFacts, ...] = ()
     rebuilds: tuple[Rebuild, ...] = ()
     fresh_sizes: tuple[FreshSize, ...] = ()
-    free_bytes: Mapping[str, int] = None  # type: ignore[assignment]
+    free_bytes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def restricts_functions(self) -> bool:

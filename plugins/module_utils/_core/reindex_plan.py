@@ -302,7 +302,7 @@ def _waiting(index: IndexFacts, kind: str, database: DatabaseFacts, policy: Poli
 
 
 def _space(index: IndexFacts, kind: str, bloat: Bloat, database: DatabaseFacts) -> Optional[tuple[str, str]]:
-    free = (database.free_bytes or {}).get(index.tablespace)
+    free = database.free_bytes.get(index.tablespace)
     if kind == LEFTOVER or free is None or free > space_needed(bloat):
         return None
     return NO_SPACE, f"needs up to {human_size(space_needed(bloat))} of free space, there are {human_size(free)}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Callable, Mapping, Optional, Sequence
 
 from .._core.errors import DatabaseFailed
@@ -38,7 +38,7 @@ class Limits:
     deadline: Optional[float] = None
     cancel_at_end: bool = False
     budget: Optional[float] = None
-    settings: Mapping[str, str] = None  # type: ignore[assignment]
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Crew:
     # --- one thread -----------------------------------------------------------------------------------------------
 
     def _thread(self) -> None:
-        bench = _Bench(self._target, self._limits.settings or {}, self._terms.max_wait)
+        bench = _Bench(self._target, self._limits.settings, self._terms.max_wait)
         try:
             while (work := self._take()) is not None:
                 self._do(work, bench)
