@@ -161,7 +161,7 @@ def _missing_logs(survey: Survey, policy: Policy) -> list[Operation]:
 def _part(family: Family, holdings: Holdings, policy: Policy, now: float, ratio: float) -> _Part:
     leftovers = _leftovers(family)
     settled = _without(family, leftovers)
-    live, blocked, unclear = _live(settled, holdings, policy, now, _next_stamp(family, now))
+    live, blocked, unclear = _live(settled, family, holdings, policy, now)
     rotation = next((operation for operation in live if operation.kind == ROTATE), None)
     prunes = _prunes(settled, rotation, holdings, policy, now)
     left = _without(settled, prunes)
@@ -182,6 +182,8 @@ def _without(family: Family, operations: Sequence[Operation]) -> Family:
 
 
 def _leftovers(family: Family) -> list[Operation]:
+    if not family.copied and all(g.tail and g.entry.size for g in family.generations if g.ours):
+        return []
     compressed = {_stem(generation): generation for generation in family.generations if not generation.plain}
     found = []
     for generation in (*family.generations, *family.copied):
@@ -204,7 +206,7 @@ def _stem(generation: Generation) -> str:
 
 
 def _live(
-    family: Family, holdings: Holdings, policy: Policy, now: float, stamp: float
+    family: Family, found: Family, holdings: Holdings, policy: Policy, now: float
 ) -> tuple[list[Operation], list[Refusal], list[Refusal]]:
     live, reason = family.live, is_due(family, policy, now)
     if live is None:
@@ -219,7 +221,7 @@ def _live(
     obstacle = _obstacle(live, holdings, policy)
     if obstacle:
         return [], [Refusal(live.path, obstacle)], []
-    name = generation_name(family.log, stamp)
+    name = generation_name(family.log, _next_stamp(found, now))
     rotate = Operation(ROTATE, live.path, reason, live, name, live.size, live.size, log=family.log)
     doubt = (
         f"cannot tell whether one of {count_of(holdings.unseen, 'process', 'processes')} that hide their files has it"

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import os
 import subprocess
+import threading
 import zlib
 from typing import Any, Callable, Iterable, Iterator, Optional, Protocol, Sequence, Tuple, Type
 
@@ -190,8 +191,14 @@ def _zstd(level: int, commands: CommandRunner) -> Compressor:
                 hint="install python3-zstandard or zstd on the host, or use compress=gzip",
             ) from None
         return ZstdCommand(program, level)
-    compressor = zstandard.ZstdCompressor  # one a thread: they are not safe to share
-    return Library(lambda: compressor(level=level, write_checksum=True).compressobj())
+    threads = threading.local()  # one compressor a thread: they are costly to make, and not safe to share
+
+    def make() -> Any:
+        if not hasattr(threads, "compressor"):
+            threads.compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
+        return threads.compressor.compressobj()
+
+    return Library(make)
 
 
 def _command_failed(stderr: str) -> Exception:

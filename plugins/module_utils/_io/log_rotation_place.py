@@ -13,7 +13,6 @@ import os
 import re
 import secrets
 import stat
-from typing import Optional
 
 from .._core.log_rotation import FileId
 from .._core.log_rotation_names import OWN_PREFIX, STAGING_SUFFIX
@@ -50,9 +49,11 @@ class Staging:
 
     def create(self, name: str) -> int:
         """Make an empty file, in the place of one that was not used, and return its descriptor."""
-        with contextlib.suppress(FileNotFoundError):
+        try:
+            return os.open(name, os.O_RDWR | _NEW, 0o600, dir_fd=self.fd)
+        except FileExistsError:
             os.unlink(name, dir_fd=self.fd)
-        return os.open(name, os.O_RDWR | _NEW, 0o600, dir_fd=self.fd)
+            return os.open(name, os.O_RDWR | _NEW, 0o600, dir_fd=self.fd)
 
     def open(self, name: str) -> int:
         """Open a file that a command made here."""
@@ -115,14 +116,12 @@ def _identity(fd: int) -> FileId:
 
 def _rename_into_free(source: int, name: str, directory: int, target: str, identity: FileId) -> None:
     # The empty file reserves the name: a rename alone would replace whatever came there meanwhile.
-    reserved: Optional[FileId] = None
     fd = os.open(target, os.O_WRONLY | _NEW, 0o600, dir_fd=directory)
     try:
-        reserved = _identity(fd)
         os.rename(name, target, src_dir_fd=source, dst_dir_fd=directory)
     except OSError:
         with contextlib.suppress(LeftAlone, OSError):
-            unlink_same(directory, target, reserved or (0, 0))
+            unlink_same(directory, target, _identity(fd))
         raise
     finally:
         os.close(fd)
