@@ -151,8 +151,8 @@ notes:
   - Above 200 operations RV(plan) and RV(steps) sum up the files of a directory. RV(files) names 200 of them, those with trouble
     first.
   - >-
-    A failure has C(failure.code): V(path_missing), V(path_refused), V(not_a_directory), V(insufficient_privilege),
-    V(read_only), V(compressor_missing), V(lock_busy), V(lock_unusable), V(reopen_target_missing), V(reopen_target_wrong),
+    A failure has C(failure.code): V(path_missing), V(path_refused), V(path_unsafe), V(not_a_directory),
+    V(insufficient_privilege), V(read_only), V(compressor_missing), V(lock_busy), V(lock_unusable), V(reopen_target_missing), V(reopen_target_wrong),
     V(reopen_failed), V(reopen_unproven), V(verification_failed), V(disk_full), V(file_too_large), V(io_error),
     V(command_failed), V(timed_out), V(invalid_value), V(invalid_arguments).
 author:

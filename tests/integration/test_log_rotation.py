@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import threading
@@ -294,6 +295,21 @@ def test_owner_and_permissions_stay(folder: Path, options: dict[str, Any]) -> No
     assert generation.stat().st_mtime == pytest.approx(before.st_mtime)
 
 
+@pytest.mark.parametrize("options", [{}, {"reopen": {"method": "copytruncate"}}], ids=["renamed", "copied"])
+def test_access_lists_stay(folder: Path, options: dict[str, Any]) -> None:
+    """A log shipper that may read the log by an ACL may read its successors too."""
+    log, name = folder / "app.log", "system.posix_acl_access"
+    log.write_bytes(lines())
+    entries = [(1, 6, 2**32 - 1), (2, 4, NOBODY), (4, 4, 2**32 - 1), (16, 4, 2**32 - 1), (32, 0, 2**32 - 1)]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(log, name, acl)
+    except OSError as error:
+        pytest.skip(f"no access lists here: {error}")
+    rotate(folder, **options)
+    assert [os.getxattr(path, name) for path in (log, *generations(folder, "app.log"))] == [acl, acl]
+
+
 @pytest.mark.parametrize(
     ("options", "suffix", "tool"),
     [({}, ".gz", ["gzip", "-t"]), ({"compress_level": 3}, ".gz", ["gzip", "-t"]),
@@ -497,6 +513,15 @@ def test_root_does_not_work_where_others_could_exchange_files(folder: Path, mode
         assert names(sub) == ["app.log"]
 
 
+@pytest.mark.skipif(not IS_ROOT, reason="the rule is root's: an ordinary user risks only its own files")
+def test_root_refuses_a_directory_in_which_others_could_exchange_files(folder: Path) -> None:
+    (folder / "app.log").write_bytes(lines())
+    folder.chmod(0o777)
+    for check in (True, False):
+        assert run_failed("log_rotation", request(folder), check=check)["failure"]["code"] == "path_unsafe"
+    assert names(folder) == ["app.log"]
+
+
 def swap_for_ever(folder: Path, secret: Path) -> None:
     """Exchange every name in a directory for a link to somebody else's file, and back again."""
     if IS_ROOT:
@@ -585,6 +610,27 @@ def test_a_run_below_is_noticed_by_a_run_that_recurses(folder: Path) -> None:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert run_failed("log_rotation", request(folder, recurse=True))["failure"]["code"] == "lock_busy"
         assert rotate(folder)["changed"] is True, "without recursion it is nobody's business"
+
+
+def test_a_run_that_begins_below_while_we_work_does_not_spoil_our_result(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "sub").mkdir()
+    (folder / "app.log").write_bytes(lines())
+    real = os.rename
+
+    def begin_below(*args: Any, **kwargs: Any) -> None:
+        lock = (folder / "sub" / LOCK_NAME).open("w")
+        held.append(lock)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        monkeypatch.setattr(os, "rename", real)
+        real(*args, **kwargs)
+
+    held: list[Any] = []
+    monkeypatch.setattr(os, "rename", begin_below)
+    result = rotate(folder, recurse=True)
+    held[0].close()
+    assert {step["status"] for step in result["steps"]} == {"done"}
 
 
 def test_the_lock_can_be_held_by_nobody_else(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,7 +198,7 @@ class Rotation:
         model = _entry(operation)
         fd = open_entry(place.fd, model)
         try:
-            _prepare_new(place.staging, os.fstat(fd))
+            _prepare_new(place.staging, fd)
         finally:
             os.close(fd)
         place.staging.offer(_NEW, operation.log)
@@ -308,7 +308,7 @@ def _rename(directory: int, staging: Staging, entry: Entry, target: str, create:
     fd = open_entry(directory, entry)
     try:
         if create:  # before the rename: where there is no room for it, the log stays as it is
-            _prepare_new(staging, os.fstat(fd))
+            _prepare_new(staging, fd)
         rename_free(directory, entry.name, target, entry.identity)
         if create:
             staging.offer(_NEW, entry.name)
@@ -317,7 +317,7 @@ def _rename(directory: int, staging: Staging, entry: Entry, target: str, create:
         os.close(fd)
 
 
-def _prepare_new(staging: Staging, model: os.stat_result) -> None:
+def _prepare_new(staging: Staging, model: int) -> None:
     fd = staging.create(_NEW)
     try:
         take_after(fd, model, times=False)

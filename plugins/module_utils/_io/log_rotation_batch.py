@@ -171,4 +171,4 @@ def _complete(fd: int, source: int, before: os.stat_result) -> None:
     now = os.fstat(source)
     if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise LeftAlone("was written to while it was compressed")
-    take_after(fd, now, times=True)
+    take_after(fd, source, times=True)

@@ -38,7 +38,7 @@ def copy_and_truncate(directory: int, staging: Staging, entry: Entry, target: st
     copy = staging.create(_COPY)
     try:
         _append(log, copy)
-        take_after(copy, os.fstat(log), times=True)
+        take_after(copy, log, times=True)
         os.fsync(copy)
         staging.place(_COPY, copy, target + COPIED)
         os.fsync(directory)

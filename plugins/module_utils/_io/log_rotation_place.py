@@ -19,6 +19,7 @@ from .._core.log_rotation_names import OWN_PREFIX, STAGING_SUFFIX
 from .log_rotation_tree import LeftAlone, identity_of, unlink_same
 
 _NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LABELS = ("system.posix_acl_access", "security.selinux")
 _OWN_FILES = re.compile(r"oncall-\w+|\d+\.zst")  # of us, of the zstd program
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -100,13 +101,17 @@ def remove_staging(directory: int, name: str) -> None:
     os.rmdir(name, dir_fd=directory)
 
 
-def take_after(fd: int, model: os.stat_result, *, times: bool) -> None:
-    """Give a file the owner and the permissions of another one, and its times."""
-    if (os.geteuid(), os.fstat(fd).st_gid) != (model.st_uid, model.st_gid):
-        os.fchown(fd, model.st_uid, model.st_gid)
-    os.fchmod(fd, stat.S_IMODE(model.st_mode) & 0o777)
+def take_after(fd: int, model: int, *, times: bool) -> None:
+    """Give an open file the owner, the permissions and the labels of another one, and its times."""
+    wanted = os.fstat(model)
+    if (os.geteuid(), os.fstat(fd).st_gid) != (wanted.st_uid, wanted.st_gid):
+        os.fchown(fd, wanted.st_uid, wanted.st_gid)
+    os.fchmod(fd, stat.S_IMODE(wanted.st_mode) & 0o777)
+    for name in _LABELS:
+        with contextlib.suppress(OSError):  # most files and some file systems have none
+            os.setxattr(fd, name, os.getxattr(model, name))
     if times:
-        os.utime(fd, ns=(model.st_atime_ns, model.st_mtime_ns))
+        os.utime(fd, ns=(wanted.st_atime_ns, wanted.st_mtime_ns))
 
 
 def _identity(fd: int) -> FileId:

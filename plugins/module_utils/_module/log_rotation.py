@@ -78,7 +78,9 @@ class LogRotation:
                 code="insufficient_privilege",
                 hint=_HINTS["insufficient_privilege"],
             )
+        self._lock.check(())
         self._survey, self._holdings, self._work, now = self._look()
+        self._lock.check(self._locks_below)
         survey, work, policy = self._survey, self._work, self._policy
         reopen = work.of(REOPEN)
         if reopen and self._reopener:
@@ -133,8 +135,13 @@ class LogRotation:
     def _look(self) -> tuple[Survey, Holdings, Work, float]:
         """Return the directory, who holds its files, what is to be done about it, and when that was."""
         scan = self._tree.scan(self._task.params["recurse"], self._user.uid)
+        if "" in scan.closed:
+            raise PreconditionFailed(
+                f"rotate logs under {self._tree.path}: the directory {scan.closed['']}",
+                code="path_unsafe",
+                hint="nothing in it was touched",
+            )
         self._locks_below = tuple(e.directory for e in scan.entries if e.name == LOCK_NAME and e.directory)
-        self._lock.check(self._locks_below)
         now = _seconds(self._task.clock.now())
         found = survey(scan.entries, self._policy, self._user, scan.closed, scan.hidden)
         logs, waiting = candidates(found, self._policy, now)
