@@ -44,7 +44,7 @@ class Product:
         for statement in NEGLECT.split(";\n"):
             if statement.strip():
                 self.database.execute(statement)
-        wait_for(lambda: self.dead_rows() >= 20000)  # up to 14 the statistics arrive later
+        wait_for(lambda: (self.dead_rows(), self.vacuumed()) == (20000, 2))  # up to 14 the statistics arrive later
         self.logs.mkdir()
         (self.logs / "app.log").write_bytes(LINE * 1000)
         held = self.database.connect(self.role, application_name="forgotten", autocommit=False)
@@ -75,6 +75,9 @@ class Product:
 
     def dead_rows(self) -> int:
         return int(self.database.fetch("SELECT n_dead_tup FROM pg_stat_user_tables WHERE relname = 'events'")[0][0])
+
+    def vacuumed(self) -> int:
+        return int(self.database.fetch("SELECT count(*) FROM pg_stat_user_tables WHERE vacuum_count > 0")[0][0])
 
     def forgotten(self) -> int:
         query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'forgotten'"

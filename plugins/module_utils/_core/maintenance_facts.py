@@ -107,8 +107,8 @@ class TableFacts:
 
     @property
     def may_hold_rows(self) -> bool:
-        """Tell whether there is anything in it, as far as is known."""
-        return self.known_rows > 0 or self.modified_rows > 0 or bool(self.heap_bytes)
+        """Tell whether there is anything in it, as far as is known: changes that left no row are no reason to look."""
+        return self.known_rows > 0 or (bool(self.heap_bytes) and not self.modified_rows)
 
 
 @dataclass(frozen=True)

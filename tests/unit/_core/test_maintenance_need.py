@@ -59,6 +59,7 @@ def need(subject: TableFacts, policy: Policy | None = None, **changes: Any) -> A
         ({"last_analyze": None}, CHANGED),
         ({"last_analyze": None, "rows": -1.0, "live_rows": 0}, None),
         ({"last_analyze": None, "rows": -1.0, "live_rows": 0, "heap_bytes": 8192}, CHANGED),
+        ({"last_analyze": None, "rows": 0.0, "live_rows": 0, "heap_bytes": 8192, "modified_rows": 2}, None),
         ({"kind": MATVIEW, "dead_rows": 101}, DEAD),
         ({"xid_age": 149_999_999}, None),
         ({"xid_age": 150_000_000}, FREEZE),
