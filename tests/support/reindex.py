@@ -29,8 +29,7 @@ SELECT x.oid, i.indisvalid AND i.indisready, pg_relation_size(x.oid), pg_get_use
 """
 SESSIONS_AT_WORK = """
 SELECT count(*) FROM pg_stat_activity
- WHERE datname = %s AND pid <> pg_backend_pid() AND state IS DISTINCT FROM 'idle in transaction'
-   AND backend_type = 'client backend'
+ WHERE datname = %s AND pid <> pg_backend_pid() AND application_name = '' AND backend_type = 'client backend'
 """
 MISCOUNTED = """
 WITH tables AS (

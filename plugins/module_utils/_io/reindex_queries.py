@@ -62,6 +62,16 @@ INDEXES = (
                        UNION ALL SELECT pid FROM pg_catalog.pg_stat_progress_analyze)
        AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
      GROUP BY relation
+), constraints AS MATERIALIZED (
+    SELECT conindid, min(conname) AS conname FROM pg_catalog.pg_constraint
+     WHERE conindid <> 0 AND contype IN ('p', 'u', 'x') GROUP BY conindid
+), mergeable AS MATERIALIZED (  -- operator classes for which equal keys are the same bytes (support function 4)
+    SELECT pg_catalog.array_agg(k.oid) AS oids FROM pg_catalog.pg_opclass k
+      JOIN pg_catalog.pg_amproc p ON p.amprocfamily = k.opcfamily AND p.amprocnum = 4
+       AND p.amproclefttype = k.opcintype AND p.amprocrighttype = k.opcintype
+), loose AS MATERIALIZED (
+    SELECT COALESCE(pg_catalog.array_agg(oid), ARRAY[]::oid[]) AS oids FROM pg_catalog.pg_collation
+     WHERE NOT collisdeterministic
 ), functions AS MATERIALIZED (
     SELECT DISTINCT d.objid AS oid FROM pg_catalog.pg_depend d
      WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
@@ -69,14 +79,13 @@ INDEXES = (
 )
 SELECT x.oid, x.relkind AS kind, h.inhparent AS parent_oid,
        n.nspname AS schema, x.relname AS name, pg_catalog.format('%I.%I', n.nspname, x.relname) AS sql_name,
-       t.oid AS table_oid, m.relname AS table_name, mn.nspname AS table_schema,
-       pg_catalog.format('%I.%I', mn.nspname, m.relname) AS table_sql_name,
+       t.oid AS table_oid, COALESCE(m.relname, t.relname) AS table_name, mn.nspname AS table_schema,
+       pg_catalog.format('%I.%I', mn.nspname, COALESCE(m.relname, t.relname)) AS table_sql_name,
        t.relkind = 't' AS toast, x.oid < 16384 AS system, am.amname AS method,
        i.indisunique AS "unique", i.indisprimary AS "primary", i.indisexclusion AS exclusion,
        i.indisreplident AS replica_identity, i.indisclustered AS clustered,
        i.indisvalid AS valid, i.indisready AS ready, i.indislive AS live,
-       (SELECT min(conname) FROM pg_catalog.pg_constraint
-         WHERE conindid = x.oid AND contype IN ('p', 'u', 'x')) AS "constraint",
+       o.conname AS "constraint",
        i.indpred IS NOT NULL AS partial, i.indnkeyatts AS key_count,
        i.indkey::text AS key_columns, i.indclass::text AS classes, i.indcollation::text AS collations,
        i.indoption::text AS options,
@@ -99,14 +108,8 @@ SELECT x.oid, x.relkind AS kind, h.inhparent AS parent_oid,
        am.amname = 'btree' AND NOT i.indisunique AND i.indnatts = i.indnkeyatts
        AND NOT EXISTS (SELECT FROM pg_catalog.pg_options_to_table(x.reloptions)
                         WHERE option_name = 'deduplicate_items' AND NOT option_value::boolean)
-       AND NOT EXISTS (
-           SELECT FROM pg_catalog.unnest(i.indclass) AS k (opclass)
-             JOIN pg_catalog.pg_opclass o ON o.oid = k.opclass
-            WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_amproc p WHERE p.amprocfamily = o.opcfamily AND p.amprocnum = 4
-                                 AND p.amproclefttype = o.opcintype AND p.amprocrighttype = o.opcintype))
-       AND NOT EXISTS (
-           SELECT FROM pg_catalog.unnest(i.indcollation) AS k (oid)
-             JOIN pg_catalog.pg_collation l ON l.oid = k.oid WHERE NOT l.collisdeterministic) AS deduplicates,
+       AND i.indclass::oid[] <@ (SELECT oids FROM mergeable)
+       AND NOT i.indcollation::oid[] && (SELECT oids FROM loose) AS deduplicates,
        pg_catalog.pg_get_userbyid(x.relowner) AS owner, x.oid IN (SELECT oid FROM functions) AS calls_functions,
        pg_catalog.pg_has_role(x.relowner, 'USAGE') AS owns,
        {maintain} AS maintains, {become} AS can_become_owner,
@@ -121,10 +124,10 @@ SELECT x.oid, x.relkind AS kind, h.inhparent AS parent_oid,
   JOIN pg_catalog.pg_namespace n ON n.oid = x.relnamespace
   JOIN pg_catalog.pg_am am ON am.oid = x.relam
   JOIN pg_catalog.pg_class t ON t.oid = i.indrelid
-  JOIN pg_catalog.pg_class m ON m.oid = CASE WHEN t.relkind = 't' THEN
-       (SELECT o.oid FROM pg_catalog.pg_class o WHERE o.reltoastrelid = t.oid) ELSE t.oid END
-  JOIN pg_catalog.pg_namespace mn ON mn.oid = m.relnamespace
+  LEFT JOIN pg_catalog.pg_class m ON m.reltoastrelid = t.oid
+  JOIN pg_catalog.pg_namespace mn ON mn.oid = COALESCE(m.relnamespace, t.relnamespace)
   JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
+  LEFT JOIN constraints o ON o.conindid = x.oid
   LEFT JOIN pg_catalog.pg_inherits h ON h.inhrelid = x.oid
   LEFT JOIN worked_on w ON w.relation = x.oid
   LEFT JOIN worked_on wt ON wt.relation = t.oid
