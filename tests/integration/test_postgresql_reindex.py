@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 
+from plugins.modules import postgresql_reindex
 from tests.support.modules import run_failed, run_ok
 from tests.support.reindex import (
     empty,
@@ -132,6 +134,17 @@ def test_check_mode_predicts_what_the_real_run_does(database: Database) -> None:
     again = run_ok(MODULE, options(database), diff=True)
     assert not again["changed"] and again["plan"] == [] and again["msg"].startswith("nothing to rebuild")
     assert again["diff"]["before"] == again["diff"]["after"] and records(database) == []
+
+
+def test_every_key_of_a_result_is_documented(database: Database) -> None:
+    make_bloated(database)
+    database.execute("CREATE TABLE x (id int, EXCLUDE USING btree (id WITH =)); CREATE INDEX broken ON x (id)")
+    database.execute("UPDATE pg_index SET indisvalid = false WHERE indrelid = 'x'::regclass")
+    documented = yaml.safe_load(postgresql_reindex.RETURN)
+    done = run_ok(MODULE, options(database, limit=1))
+    assert set(done) - {"changed", "warnings"} <= set(documented)
+    for name in ("indexes", "passed_over"):
+        assert done[name] and all(set(entry) == set(documented[name]["contains"]) for entry in done[name])
 
 
 def test_a_rebuild_that_must_fail_is_reported_and_the_others_go_on(database: Database) -> None:

@@ -264,7 +264,8 @@ def _obstacle(
     if index.exclusion and kind != LEFTOVER:
         return NOT_POSSIBLE, "the index of an exclusion constraint cannot be rebuilt CONCURRENTLY"
     if index.worked_on_by is not None:
-        return IN_PROGRESS, f"pid {index.worked_on_by} is at work on it"
+        worker = (transaction for transaction in database.transactions if transaction.pid == index.worked_on_by)
+        return IN_PROGRESS, f"{who(next(worker, Transaction(index.worked_on_by)))} is at work on it"
     return (
         _right(index, kind, database) or _waiting(index, kind, database, policy) or _space(index, kind, bloat, database)
     )
@@ -331,6 +332,7 @@ def who(transaction: Transaction) -> str:
     if transaction.gid is not None:
         name = f"prepared transaction {printable(transaction.gid, 80)} (role {printable(transaction.role or '?', 63)})"
     else:
-        parts = [transaction.application, transaction.role, transaction.state]
-        name = f"pid {transaction.pid} ({', '.join(printable(part, 63) for part in parts if part)})"
+        known = ", ".join(printable(part, 63) for part in (transaction.application, transaction.role) if part)
+        state = f", {transaction.state}" if transaction.state else ""
+        name = f"pid {transaction.pid}" + (f" ({known}{state})" if known else "")
     return name if transaction.age is None else f"{name}, open for {human_duration(transaction.age)}"

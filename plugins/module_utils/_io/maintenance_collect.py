@@ -9,13 +9,12 @@
 from __future__ import annotations
 
 import contextlib
-from fnmatch import fnmatchcase
-from typing import Any, Mapping, Optional, Sequence
+from typing import Mapping, Optional, Sequence
 
+from .._core.databases import chosen_databases
 from .._core.errors import DatabaseFailed
 from .._core.maintenance_facts import Facts, TableFacts
 from .._core.maintenance_policy import Policy
-from .._core.redact import printable
 from . import maintenance as reading
 from .postgres import Database, Target, connect, require_unlocked
 
@@ -43,7 +42,7 @@ class Collector:
         tables: list[TableFacts] = []
         unreachable: list[tuple[str, str]] = []
         table_count = 0
-        for name in self._names(rows):
+        for name in chosen_databases(rows, self._wanted, self.first.dbname, "maintain"):
             try:
                 session = self.session(name)
             except DatabaseFailed as error:
@@ -68,22 +67,6 @@ class Collector:
             table_count=table_count,
             unreachable=tuple(unreachable),
         )
-
-    def _names(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-        if not self._wanted:
-            return [self.first.dbname]
-        names: list[str] = []
-        for wanted in self._wanted:
-            exact = [row["name"] for row in rows if row["name"] == wanted and row["connectable"]]
-            found = exact or [row["name"] for row in rows if row["usable"] and fnmatchcase(row["name"], wanted)]
-            if not found:
-                raise DatabaseFailed(
-                    f"maintain database {printable(wanted)}: no database has this name or matches this pattern",
-                    code="database_missing",
-                    hint="pg_database lists the databases; templates and those without connections do not count",
-                )
-            names += [name for name in found if name not in names]
-        return names
 
     def session(self, name: str) -> Database:
         """Return the session in a database, a new one when the old one is lost."""

@@ -32,7 +32,7 @@ from .._core.maintenance_plan import Planned
 from .._core.maintenance_schedule import Choice, Rate, Unit, backoff, choose, estimate, split
 from .clock import Clock
 from .maintenance import read_lock_owners, wait_for_counters, wait_for_end
-from .postgres import Database, Target, connect
+from .postgres import Database, Target, connect, end_with_client
 
 FATAL = frozenset({"server_gone", "server_unavailable", "connection_failed", "disk_full", "data_corrupted"})
 _WAITS = frozenset({"lock_timeout", "deadlock", "object_in_use"})
@@ -277,12 +277,7 @@ def open_session(target: Target, dbname: str, terms: Terms) -> Database:
     session.execute("SELECT pg_catalog.set_config('client_min_messages', 'warning', false)")
     # A crash in the next moment loses at most statistics, which the next run makes again; a wait per table is saved.
     session.execute("SELECT pg_catalog.set_config('synchronous_commit', 'off', false)")
-    if terms.major >= 14:
-        try:
-            session.execute("SELECT pg_catalog.set_config('client_connection_check_interval', '1s', false)")
-        except DatabaseFailed as error:
-            if error.code != "invalid_value":  # the server's platform cannot do it
-                raise
+    end_with_client(session)
     for name, value in terms.settings.items():
         session.execute("SELECT pg_catalog.set_config(%s, %s, false)", [name, value])
     return session

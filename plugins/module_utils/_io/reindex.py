@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from fnmatch import fnmatchcase
 from typing import Any, Mapping, Optional, Sequence
 
+from .._core.databases import chosen_databases
 from .._core.errors import DatabaseFailed, PreconditionFailed
 from .._core.redact import printable
 from .._core.reindex_bloat import Column, Measured, column_of, rows_now
@@ -75,21 +75,7 @@ def database_names(database: Database, wanted: Sequence[str]) -> list[str]:
     Raises:
         DatabaseFailed: code ``database_missing``: one of them means none.
     """
-    if not wanted:
-        return [database.dbname]
-    rows = database.fetch(queries.DATABASES)
-    names: list[str] = []
-    for pattern in wanted:
-        found = [row["name"] for row in rows if row["name"] == pattern]
-        found = found or [row["name"] for row in rows if row["usable"] and fnmatchcase(row["name"], pattern)]
-        if not found:
-            raise DatabaseFailed(
-                f"rebuild indexes in database {printable(pattern)}: no database has this name or matches this pattern",
-                code="database_missing",
-                hint="pg_database lists the databases; templates and those without connections do not count",
-            )
-        names += [name for name in found if name not in names]
-    return names
+    return chosen_databases(database.fetch(queries.DATABASES), wanted, database.dbname, "rebuild indexes in")
 
 
 def _indexes_query(version: int) -> str:

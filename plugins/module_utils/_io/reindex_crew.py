@@ -22,7 +22,7 @@ from .._core.reindex_watch import Sighting, choose, pages_of, percent_of, second
 from .._core.result import DONE, FAILED, SKIPPED
 from .._core.units import human_duration
 from .clock import Clock
-from .postgres import Database, Target, connect
+from .postgres import Database, Target, connect, end_with_client
 from .progress import ProgressFile
 from .reindex_control import Control, stay_alive
 from .reindex_work import NO_TIME, STOPPED, Job, Terms
@@ -217,10 +217,5 @@ def open_session(target: Target, dbname: str, settings: Mapping[str, str], max_w
     chosen = {"statement_timeout": "0", "lock_timeout": f"{int(max_wait * 1000) + 1000}ms", **settings}
     for name, value in chosen.items():
         session.execute("SELECT pg_catalog.set_config(%s, %s, false)", [name, value])
-    if session.major >= 14:
-        try:
-            session.execute("SELECT pg_catalog.set_config('client_connection_check_interval', '1s', false)")
-        except DatabaseFailed as error:
-            if error.code != "invalid_value":  # the server's platform cannot do it
-                raise
+    end_with_client(session)
     return session

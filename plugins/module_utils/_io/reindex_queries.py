@@ -253,5 +253,6 @@ SELECT (SELECT min(locktype) FROM pg_catalog.pg_locks WHERE pid = %s AND NOT gra
 BLOCKERS = "SELECT pg_catalog.pg_blocking_pids(%s) AS pids"
 
 DATABASES = """
-SELECT datname AS name, NOT datistemplate AS usable FROM pg_catalog.pg_database WHERE datallowconn ORDER BY datname
+SELECT datname AS name, datallowconn AS connectable, datallowconn AND NOT datistemplate AS usable
+  FROM pg_catalog.pg_database ORDER BY datname
 """

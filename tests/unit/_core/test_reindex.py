@@ -232,6 +232,14 @@ def test_a_size_that_does_not_come_down_is_to_be_remembered() -> None:
     assert to_remember([done], [a_database(replace(index, oid=200, bytes=3 * MB))], POLICY) == ()
 
 
+def test_who_is_at_work_is_named() -> None:
+    worker = Transaction(4711, "bob", "oncall.runbooks postgresql_reindex 1a2b", "active", age=90.0)
+    (passed,) = survey([a_database(an_index(worked_on_by=4711), transactions=(worker,))], POLICY).passed_over
+    assert passed.reason == (
+        "pid 4711 (oncall.runbooks postgresql_reindex 1a2b, bob, active), open for 1 min 30 s is at work on it"
+    )
+
+
 # --- results ------------------------------------------------------------------------------------------------------
 
 
@@ -260,6 +268,13 @@ def test_a_lost_server_leaves_the_steps_and_no_reading() -> None:
     outcome = outcome_of([Done(work, FAILED, "server_gone", "gone")], None, POLICY)
     assert outcome.after == {} and [finding.status for finding in outcome.findings] == ["critical"]
     assert not render_outcome(decision, outcome)["changed"]
+
+
+def test_a_database_that_could_not_be_looked_at_is_unknown() -> None:
+    decision, _works = decide([a_database()], POLICY, [("closed", "no pg_hba.conf entry")])
+    assert [f.msg for f in decision.findings if f.status == "unknown" and f.check == "database:closed"] == [
+        "closed could not be looked at: no pg_hba.conf entry"
+    ]
 
 
 def test_names_cannot_write_on_the_terminal() -> None:

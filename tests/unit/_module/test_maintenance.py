@@ -92,9 +92,10 @@ class MadeUpServer:
 class Session:
     closed = False
     reported_pid = 1
+    major = 18
 
     def __init__(self, server: MadeUpServer, dbname: str) -> None:
-        self._server, self.dbname = server, dbname
+        self._server, self.dbname, self.major = server, dbname, server.major
 
     def fetch(self, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         if query == queries.COUNTERS:
