@@ -16,6 +16,8 @@ from .maintenance_plan import Planned
 from .result import DONE, FAILED, SKIPPED, Step
 from .units import count_of, human_duration, human_size
 
+Leaves = Mapping[tuple[str, int], Sequence[TableFacts]]
+
 RAN, GIVEN_UP, BROKEN, CANCELLED, NOT_STARTED = "ran", "given_up", "broken", "cancelled", "not_started"
 
 NO_TIME = "no_time_left"
@@ -49,6 +51,46 @@ class Counters:
 def is_counted(item: Planned, server: ServerFacts) -> bool:
     """Tell whether the server counts work on this table: 13 does not for a partitioned parent."""
     return server.track_counts and not (item.table.is_parent and server.major < 14)
+
+
+def all_expected(
+    items: Sequence[Planned], attempts: Mapping[str, Attempt], leaves: Leaves, server: ServerFacts
+) -> dict[int, Counters]:
+    """Return by oid the counters that prove the work of one database.
+
+    ANALYZE of a parent goes on to its partitions, so that they bear witness for a parent that is not counted.
+    """
+    if not server.track_counts:
+        return {}
+    wanted = {i.table.oid: expected(i, attempts.get(i.id)) for i in items if is_counted(i, server)}
+    for item in (item for item in items if not is_counted(item, server)):
+        attempt = attempts.get(item.id)
+        for leaf in witnesses(item, leaves) if attempt is not None and attempt.status == RAN else ():
+            known = wanted.get(leaf.oid, Counters(leaf.vacuum_count, leaf.analyze_count))
+            wanted[leaf.oid] = Counters(known.vacuum_count, known.analyze_count + 1)
+    return wanted
+
+
+def witnesses(item: Planned, leaves: Leaves) -> list[TableFacts]:
+    """Return the partitions that ANALYZE of a parent analyzes too."""
+    return [leaf for leaf in leaves.get((item.table.database, item.table.oid), ()) if leaf.may_maintain]
+
+
+def parents_counters(
+    items: Sequence[Planned],
+    wanted: Mapping[int, Counters],
+    found: Mapping[int, Counters],
+    leaves: Leaves,
+    server: ServerFacts,
+) -> dict[int, Counters]:
+    """Return what the partitions say about parents that are not counted themselves."""
+    said = {}
+    for item in (item for item in items if server.track_counts and not is_counted(item, server)):
+        seen = [(wanted.get(leaf.oid), found.get(leaf.oid)) for leaf in witnesses(item, leaves)]
+        if seen:
+            moved = all(w and f and f.analyze_count >= w.analyze_count for w, f in seen)
+            said[item.table.oid] = Counters(item.table.vacuum_count, item.table.analyze_count + moved)
+    return said
 
 
 def expected(item: Planned, attempt: Optional[Attempt]) -> Counters:

@@ -18,7 +18,7 @@ from .._core import maintenance_outcome as outcomes
 from .._core import maintenance_report as report
 from .._core.errors import DatabaseFailed, OpsError
 from .._core.maintenance_facts import Facts, TableFacts
-from .._core.maintenance_plan import Survey, actions, current_pages, survey
+from .._core.maintenance_plan import Survey, actions, current_pages, leaves_of_parents, survey
 from .._core.maintenance_policy import Policy, check_supported
 from .._core.maintenance_schedule import Rate, cost_ceiling, estimate_table, units_of
 from .._core.maintenance_statement import END_OF_RUN, can_defer_database_stats
@@ -65,6 +65,7 @@ class Maintenance:
         )
         self._opened: Optional[Collector] = None
         self._survey = Survey()
+        self._tables: tuple[TableFacts, ...] = ()
         self._sizes: Mapping[tuple[str, int], int] = {}
         self._rate = Rate()
 
@@ -76,7 +77,7 @@ class Maintenance:
         if about.server.in_recovery:
             return _standby()
         facts = collector.collect(policy, LOCK)
-        self._survey = survey(facts, policy)
+        self._survey, self._tables = survey(facts, policy), facts.tables
         collector.keep_only({item.table.database for item in self._survey.planned})
         self._rate = self._first_rate()
         self._sizes = self._read_sizes()
@@ -181,20 +182,18 @@ class Maintenance:
     def _read_again(self, work: Work) -> _Aftermath:
         """Read what is true now; a server that is gone tells nothing, and then only warnings can speak."""
         collector = self._collector
+        server, leaves = collector.about.server, leaves_of_parents(self._tables)
         counters: dict[tuple[str, int], outcomes.Counters] = {}
         also: dict[str, list[int]] = {}
         try:
             for name in sorted({item.table.database for item in self._survey.planned}):
                 items = [item for item in self._survey.planned if item.table.database == name]
                 also[name] = [item.table.oid for item in items]
-                expected = {
-                    item.table.oid: outcomes.expected(item, work.attempts.get(item.id))
-                    for item in items
-                    if outcomes.is_counted(item, collector.about.server)
-                }
+                expected = outcomes.all_expected(items, work.attempts, leaves, server)
                 found = reading.wait_for_counters(
                     collector.session(name), expected, self._task.clock, _COUNTERS_SECONDS
                 )
+                found.update(outcomes.parents_counters(items, expected, found, leaves, server))
                 counters.update({(name, oid): value for oid, value in found.items()})
             facts = collector.collect(self._wish_afterwards, LOCK, also)
             return _Aftermath(facts, counters, self._read_sizes())
