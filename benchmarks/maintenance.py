@@ -158,7 +158,7 @@ class Lab:
 def in_turn(lab: Lab, state: str, runs: int, **variants: Callable[[], object]) -> dict[str, list[Measured]]:
     """Measure the variants in turn, each from the same state."""
     samples: dict[str, list[Measured]] = {name: [] for name in variants}
-    for _ in range(runs):
+    for _unused in range(runs):
         for name, work in variants.items():
             lab.back_to(state)
             samples[name].append(lab.measure(work))
@@ -247,7 +247,7 @@ def measure_all(lab: Lab, runs: int) -> list[Comparison]:
 def busy(lab: Lab, runs: int) -> list[Comparison]:
     """Return what a busy application feels: p99 beside vacuumdb's, and beside quiet."""
     felt: dict[str, list[float]] = {"ours": [], "vacuumdb": [], "quiet": []}
-    for _ in range(runs):
+    for _unused in range(runs):
         for name, work in (("ours", lab.ours), ("vacuumdb", lab.vacuumdb), ("quiet", lambda: in_quiet(lab))):
             lab.back_to("week")
             felt[name].append(percentile_99(lab, work))

@@ -398,7 +398,7 @@ class Server:
         self.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_unused: object) -> None:
         self.remove()
 
     def _make_data_dir(self, own_identity: bool) -> None:

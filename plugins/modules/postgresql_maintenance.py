@@ -381,7 +381,11 @@ xmin_holders:
   elements: dict
   contains:
     kind: {description: "V(session), V(prepared), V(slot) or V(standby).", type: str, returned: always, sample: session}
-    name: {description: "Process, role and application; or the name of the transaction, slot or standby.", type: str, returned: always, sample: "pid 4711 (reports, metabase)"}
+    name:
+      description: "Process, role and application; or the name of the transaction, slot or standby."
+      type: str
+      returned: always
+      sample: "pid 4711 (reports, metabase)"
     database: {description: Its database. Null when it counts for all of them., type: str, returned: always, sample: shop}
     age_transactions: {description: How many transactions have begun since., type: int, returned: always, sample: 250000}
     held_seconds: {description: For how long. Null when it cannot be known., type: float, returned: always, sample: 5400.0}

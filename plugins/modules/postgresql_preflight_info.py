@@ -158,7 +158,11 @@ server:
     started: {description: Since when it runs., type: str, returned: always, sample: '2026-02-01T04:00:12Z'}
     now: {description: Its clock., type: str, returned: always, sample: '2026-03-01T02:14:07Z'}
     database: {description: The connected database., type: str, returned: always, sample: shop}
-    system_identifier: {description: "Tells clusters apart; a standby has its primary's. Empty without the right.", type: str, returned: always, sample: '7710527385654502104'}
+    system_identifier:
+      description: "Tells clusters apart; a standby has its primary's. Empty without the right."
+      type: str
+      returned: always
+      sample: '7710527385654502104'
     data_directory: {description: Where its files are. Empty without the right., type: str, returned: always, sample: /var/lib/postgresql/17/main}
 rights:
   description: What the role may do. Empty when it could not be read.
@@ -167,7 +171,11 @@ rights:
   contains:
     role: {description: The role., type: str, returned: always, sample: ops}
     superuser: {description: Whether it is a superuser., type: bool, returned: always, sample: false}
-    memberships: {description: Whether it has the rights of each predefined role; V(null) when the server has no such role., type: dict, returned: always, sample: {pg_monitor: true, pg_signal_backend: true, pg_maintain: false}}
+    memberships:
+      description: Whether it has the rights of each predefined role; V(null) when the server has no such role.
+      type: dict
+      returned: always
+      sample: {pg_monitor: true, pg_signal_backend: true, pg_maintain: false}
     tables: {description: Tables in the connected database., type: int, returned: always, sample: 57}
     maintainable: {description: How many of them it may C(VACUUM) and C(ANALYZE)., type: int, returned: always, sample: 57}
     reindexable: {description: How many of them it may C(REINDEX)., type: int, returned: always, sample: 55}

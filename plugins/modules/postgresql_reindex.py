@@ -277,7 +277,11 @@ indexes:
     bytes_before: {description: Its size., type: int, returned: always, sample: 1288490188}
     bytes_expected: {description: "Size of a fresh index, estimated or measured. 0 for a leftover.", type: int, returned: always, sample: 462000128}
     bytes_after: {description: "Its size afterwards. V(null) in check mode, and when it was not done.", type: int, returned: always, sample: 459276288}
-    role: {description: "The role that is assumed for the work. V(null) when it is done as the role that logged in.", type: str, returned: always, sample: app_owner}
+    role:
+      description: "The role that is assumed for the work. V(null) when it is done as the role that logged in."
+      type: str
+      returned: always
+      sample: app_owner
 passed_over:
   description: Indexes that need work and do not get it.
   returned: success, and after a failure half way

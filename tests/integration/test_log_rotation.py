@@ -182,7 +182,9 @@ def unprivileged(folder: Path, run: Callable[..., dict[str, Any]], **options: An
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A directory that other users reach too; pytest's own are closed to them."""
-    path = Path(subprocess.run(["mktemp", "-d", "/tmp/logs-XXXXXX"], capture_output=True, text=True).stdout.strip())
+    path = Path(
+        subprocess.run(["mktemp", "-d", "/tmp/logs-XXXXXX"], capture_output=True, text=True, check=True).stdout.strip()
+    )
     path.chmod(0o755)
     yield path
     path.chmod(0o755)
@@ -573,7 +575,7 @@ def test_a_user_who_swaps_names_all_the_time_gets_nothing_of_root(open_folder: P
     before = snapshot(secret)
     rounds = swapped = 0
     with quick(), child(lambda: swap_for_ever(folder, secret)):
-        wait_for(lambda: (folder / "trap").is_symlink(), "the swapper")
+        wait_for((folder / "trap").is_symlink, "the swapper")
         deadline = time.monotonic() + 3
         while time.monotonic() < deadline or (swapped < 3 and time.monotonic() < deadline + 20):
             result = rotate(folder, reopen={"method": method}, keep=3)
@@ -671,7 +673,8 @@ def test_many_runs_at_once_lose_nothing_and_one_of_them_works(folder: Path) -> N
         "print(json.dumps(run_module('log_rotation', {'path': sys.argv[1], 'keep': 0})))"
     )
     runs = [
-        subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=ROOT, stdout=subprocess.PIPE) for _ in range(4)
+        subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=ROOT, stdout=subprocess.PIPE)
+        for _unused in range(4)
     ]
     results = [json.loads(process.communicate(timeout=60)[0]) for process in runs]
     assert all(result.get("failure", {}).get("code", "lock_busy") == "lock_busy" for result in results)
@@ -772,7 +775,9 @@ def test_the_descriptors_of_a_small_limit_are_enough(folder: Path) -> None:
         "import resource, sys, pathlib; resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024)); "
         "from tests.support.logs import rotate; print(rotate(pathlib.Path(sys.argv[1]), jobs=64)['changed'])"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(folder)], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.stdout == "True\n", done.stderr
 
 
@@ -786,7 +791,9 @@ def test_a_large_file_takes_little_memory(folder: Path) -> None:
         "print([l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM')][0])"
     )
     for kind in ("gzip", "zstd"):
-        done = subprocess.run([sys.executable, "-c", code, str(folder), kind], cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(folder), kind], cwd=ROOT, capture_output=True, text=True, check=False
+        )
         assert int(done.stdout) < 64 * 1024, f"{kind}: {done.stdout} kB {done.stderr}"
 
 

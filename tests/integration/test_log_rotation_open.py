@@ -208,7 +208,7 @@ def test_the_main_process_of_a_unit_may_be_the_parent_of_the_writer(
     tool.write_text(f"#!/bin/sh\necho {os.getpid()}\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    before = signal.signal(signal.SIGUSR1, lambda *_: process.send_signal(signal.SIGHUP))
+    before = signal.signal(signal.SIGUSR1, lambda *_unused: process.send_signal(signal.SIGHUP))
     try:
         reopen = {"method": "signal", "unit": "shop.service", "signal": "USR1", "timeout": "20s"}
         result = rotate(folder, reopen=reopen)

@@ -202,10 +202,10 @@ def test_a_person_sees_which_table_how_far_and_how_much_time_is_left(database: D
 def test_a_playbook_run_gives_the_same_result_as_the_module_alone(database: Database, tmp_path: Path) -> None:
     make_needy(database, "t")
     predicted = playbook(tmp_path, arguments(database), "--check")
-    output, _ = predicted.communicate(timeout=60)
+    output, _unused = predicted.communicate(timeout=60)
     plan = json.loads((tmp_path / "result.json").read_text())["plan"]
     real = playbook(tmp_path, arguments(database))
-    output, _ = real.communicate(timeout=60)
+    output, _unused = real.communicate(timeout=60)
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["plan"], result["changed"], statuses(result)) == (plan, True, {"public.t": "done"}), output
     assert not {"started", "finished", "ansible_job_id", "results_file"} & result.keys()

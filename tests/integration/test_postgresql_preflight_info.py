@@ -232,7 +232,7 @@ def test_few_free_connections_are_told_for_who_asks(throwaway_server: Callable[.
     database = Database(server, "postgres")
     database.execute("CREATE ROLE app LOGIN IN ROLE pg_monitor")
     clients = Clients(database, "app")
-    for _ in range(9):
+    for _unused in range(9):
         clients("web")
     asked_by_app, asked_by_root = look(database, "app"), look(database)
     assert asked_by_app["connections"] == {"max": 15, "reserved": 3, "used": 10, "free": 2}
@@ -242,7 +242,7 @@ def test_few_free_connections_are_told_for_who_asks(throwaway_server: Callable[.
         "warning",
     )
     assert status(look(database, free_connections_warning=1, free_connections_critical=0), "free_connections") == "ok"
-    for _ in range(2):
+    for _unused in range(2):
         clients("web")
     refused = look(database, "app")
     assert not refused["reachable"] or refused["connections"]["free"] == 0

@@ -236,7 +236,7 @@ def test_an_exclusion_constraint_is_passed_over(database: Database) -> None:
 
 def test_system_catalogs_are_passed_over(database: Database) -> None:
     database.execute("CREATE TABLE t (a int)")
-    for _ in range(3):
+    for _unused in range(3):
         database.execute("""DO $$ BEGIN FOR i IN 1..1500 LOOP
             EXECUTE format('CREATE FUNCTION f%s() RETURNS int LANGUAGE sql AS ''SELECT 1''', i); END LOOP; END $$""")
         database.execute("""DO $$ BEGIN FOR i IN 1..1500 LOOP

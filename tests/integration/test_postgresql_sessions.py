@@ -304,7 +304,7 @@ def test_a_session_that_reads_from_a_slot_is_protected(database: Database, clien
 
 
 def test_more_than_one_run_may_end_is_refused_and_nothing_is_done(database: Database, clients: Clients) -> None:
-    victims = [clients().aged() for _ in range(3)]
+    victims = [clients().aged() for _unused in range(3)]
     given = options(database, rule(database, "idle"), max_sessions=2)
     for check in (True, False):
         failed = run_failed("postgresql_sessions", given, check=check)
@@ -317,7 +317,7 @@ def test_more_than_one_run_may_end_is_refused_and_nothing_is_done(database: Data
 
 def test_up_to_the_ceiling_the_oldest_go_first(database: Database, clients: Clients) -> None:
     victims: list[Client] = []
-    for _ in range(3):
+    for _unused in range(3):
         victims.append(clients().aged(0.05))
     victims[-1].aged()
     done = run_ok("postgresql_sessions", options(database, rule(database, "idle"), max_sessions=2, on_excess="limit"))

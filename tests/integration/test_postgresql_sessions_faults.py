@@ -142,7 +142,7 @@ def apply_after(given: dict[str, Any], happens: Callable[[Sessions], None]) -> d
 
 def test_a_session_that_went_on_is_left_alone(database: Database, clients: Clients) -> None:
     victim = clients().aged()
-    result = apply_after(options(database, rule(database, "idle")), lambda _: victim.run("SELECT 1"))
+    result = apply_after(options(database, rule(database, "idle")), lambda _unused: victim.run("SELECT 1"))
     assert outcomes(result) == {victim.pid: "skipped"} and not result["changed"] and victim.alive
     assert result["steps"][0]["detail"] == "it went on by itself, now idle"
 
@@ -150,7 +150,7 @@ def test_a_session_that_went_on_is_left_alone(database: Database, clients: Clien
 def test_a_session_that_left_is_skipped(database: Database, clients: Clients) -> None:
     victim = clients().aged()
 
-    def leave(_: Sessions) -> None:
+    def leave(_unused: Sessions) -> None:
         victim.connection.close()
         eventually(lambda: not victim.alive, "the session to be gone")
 
@@ -161,7 +161,7 @@ def test_a_session_that_left_is_skipped(database: Database, clients: Clients) ->
 def test_a_session_that_became_protected_is_left_alone(database: Database, clients: Clients) -> None:
     victim = clients().begin().aged()
     given = options(database, rule(database, "transaction_longer_than"))
-    result = apply_after(given, lambda _: victim.run("SET application_name = 'pg_dump'"))
+    result = apply_after(given, lambda _unused: victim.run("SET application_name = 'pg_dump'"))
     assert outcomes(result) == {victim.pid: "skipped"} and victim.alive
 
 
@@ -185,7 +185,7 @@ def test_a_root_that_blocks_nobody_any_more_is_left_alone(database: Database, cl
     victim = clients.superuser("victim").start("SELECT * FROM public.t", wait_for="Lock").aged()
     given = options(database, rule(database, "blocking_root", action), include_superusers=True)
 
-    def give_up(_: Sessions) -> None:
+    def give_up(_unused: Sessions) -> None:
         victim.connection.cancel()
         assert victim.join() == ["57014"]
 
@@ -248,7 +248,7 @@ def test_connections_that_are_all_in_use_are_freed_by_who_may_use_reserved_ones(
     database.execute("CREATE ROLE app LOGIN")
     database.execute("CREATE ROLE operator LOGIN IN ROLE pg_monitor, pg_signal_backend")
     clients = Clients(database, "app")
-    pool = [clients("web") for _ in range(7)]
+    pool = [clients("web") for _unused in range(7)]
     pool[-1].aged()
     given = options(database, rule(database, "idle"), max_share=1)
     failed = run_failed("postgresql_sessions", {**given, "dsn": database.dsn("operator")})

@@ -130,7 +130,7 @@ def test_the_line_is_seen_while_the_module_works_and_the_result_is_clean(folder:
     read_until(process, LINE)
     assert process.poll() is None
     (folder / "go").touch()
-    output, _ = process.communicate(timeout=60)
+    output, _unused = process.communicate(timeout=60)
     assert process.returncode == 0, output
     assert "mind the gap" in output
     result = result_of(folder)
@@ -143,7 +143,7 @@ def test_a_host_that_is_not_the_controller_shows_lines_too(folder: Path) -> None
     process = start(folder, {"go_on": str(folder / "go")}, "-e", "ansible_connection=far")
     read_until(process, LINE)
     (folder / "go").touch()
-    output, _ = process.communicate(timeout=60)
+    output, _unused = process.communicate(timeout=60)
     assert process.returncode == 0, output
     assert result_of(folder)["steps"] == [1, 2]
 
@@ -151,14 +151,14 @@ def test_a_host_that_is_not_the_controller_shows_lines_too(folder: Path) -> None
 def test_without_a_folder_for_jobs_the_module_runs_plainly(folder: Path) -> None:
     (folder / "async dir").write_text("a file where the folder should be")
     process = start(folder, {})
-    output, _ = process.communicate(timeout=60)
+    output, _unused = process.communicate(timeout=60)
     assert process.returncode == 0, output
     assert result_of(folder)["wanted"] is False
 
 
 def test_a_module_that_fails_fails_with_its_own_result(folder: Path) -> None:
     process = start(folder, {"fail": True}, ignore_errors=True)
-    output, _ = process.communicate(timeout=60)
+    output, _unused = process.communicate(timeout=60)
     result = result_of(folder)
     assert (result["failed"], result["msg"], result["failure"]["code"]) == (True, "broken", "disk_full"), output
     assert result["steps"] == [1]
@@ -177,7 +177,7 @@ def test_a_module_that_fails_fails_with_its_own_result(folder: Path) -> None:
 )
 def test_the_module_runs_plainly(folder: Path, options: list[str], keywords: dict[str, Any]) -> None:
     process = start(folder, {}, *options, **keywords)
-    output, _ = process.communicate(timeout=60)
+    output, _unused = process.communicate(timeout=60)
     assert process.returncode == 0, output
     assert LINE not in output
     assert result_of(folder)["wanted"] is False
@@ -186,7 +186,7 @@ def test_the_module_runs_plainly(folder: Path, options: list[str], keywords: dic
 
 def test_a_task_timeout_ends_the_module_too(folder: Path) -> None:
     process = start(folder, {"pid_file": str(folder / "pid"), "go_on": str(folder / "never")}, timeout=3)
-    output, _ = process.communicate(timeout=60)
+    output, _unused = process.communicate(timeout=60)
     assert process.returncode != 0
     assert "timed out" in output.lower() or "timeout" in output.lower(), output
     pid = int((folder / "pid").read_text())
@@ -210,7 +210,7 @@ def test_a_killed_module_is_a_failure(folder: Path) -> None:
     read_until(process, LINE)
     wait_for((folder / "pid").exists, "the module did not start")
     os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
-    output, _ = process.communicate(timeout=60)
+    output, _unused = process.communicate(timeout=60)
     assert result_of(folder)["failed"] is True, output
 
 
@@ -219,7 +219,7 @@ def test_a_module_that_is_gone_with_its_wrapper_is_a_failure(folder: Path) -> No
     read_until(process, LINE)
     wait_for((folder / "pid").exists, "the module did not start")
     os.killpg(os.getpgid(int((folder / "pid").read_text())), signal.SIGKILL)
-    output, _ = process.communicate(timeout=60)
+    output, _unused = process.communicate(timeout=60)
     assert result_of(folder)["failure"]["code"] == "module_lost", output
 
 

@@ -179,7 +179,7 @@ def test_a_second_run_is_refused_while_the_first_works(product: Product) -> None
         second = product.playbooks.run(WEEKLY)
     finally:
         go_on.touch()
-        output, _ = first.communicate(timeout=300)
+        output, _unused = first.communicate(timeout=300)
     assert second.rc == 2 and f"pid {first.pid} has been at work here" in second.page, second.output
     assert {notice["check"] for notice in second.step("db1", "lock")["notices"]} == {"lock_busy"}
     assert "Nothing was changed; 2 things need a person" in second.page

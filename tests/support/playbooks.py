@@ -70,7 +70,7 @@ class Playbooks:
         """Run a playbook to its end."""
         self._summary.unlink(missing_ok=True)
         process = self.start(playbook, *arguments, **environment)
-        output, _ = process.communicate(timeout=600)
+        output, _unused = process.communicate(timeout=600)
         summary = json.loads(self._summary.read_text()) if self._summary.exists() else {}
         return Run(process.returncode, output, summary)
 

@@ -145,13 +145,13 @@ class Subprocess:
         return self._process.wait(PATIENCE_SECONDS)
 
     def result(self) -> dict[str, Any]:
-        output, _ = self._process.communicate(timeout=PATIENCE_SECONDS)
+        output, _unused = self._process.communicate(timeout=PATIENCE_SECONDS)
         return dict(json.loads(output))
 
     def __enter__(self) -> Subprocess:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_unused: object) -> None:
         self._process.kill()
         self._process.wait()
         assert self._process.stdout is not None

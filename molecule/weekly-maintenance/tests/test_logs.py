@@ -82,7 +82,7 @@ def test_no_line_was_lost_while_it_was_rotated(generations):
     numbers = collections.defaultdict(list)
     for lines in generations(FOLDER, "app.log").values():
         for line in lines:
-            pid, number, _ = line.split(" ", 2)
+            pid, number, _unused = line.split(" ", 2)
             if pid != "0":
                 numbers[pid].append(int(number))
     assert numbers

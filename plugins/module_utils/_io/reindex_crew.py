@@ -89,7 +89,7 @@ class Crew:
         self._queue, self._total, self._stopped = list(works), len(works), stopped
         jobs = max(1, min(self._limits.jobs, len({table_of(work) for work in works})))
         with ThreadPoolExecutor(jobs, "reindex") as pool:
-            threads = [pool.submit(self._thread) for _ in range(jobs)]
+            threads = [pool.submit(self._thread) for _unused in range(jobs)]
             while wait(threads, _TICK_SECONDS).not_done:  # signals are only noticed between the steps
                 self._crashed = any(thread.done() and thread.exception() for thread in threads)
         for thread in threads:

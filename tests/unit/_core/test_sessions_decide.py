@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -129,7 +130,7 @@ def run(facts, chosen_policy, manners=None):
 
 SECONDS = st.sampled_from([301.0, 5000.0, 7000.0, 299.0, 0.0])
 SESSIONS = st.builds(
-    lambda pid, state, seconds, **changes: session(pid, state, seconds, **changes),
+    partial(session),  # else hypothesis would make up the rest from the annotations
     pid=st.integers(1, 40),
     state=st.sampled_from(STATES),
     seconds=SECONDS,
@@ -262,7 +263,7 @@ ENDINGS = [
 def test_how_each_session_ends(state, action, manner, outcome, status, signals):
     match = "idle" if state == "idle" else "active_longer_than"
     facts = activity(session(7, state))
-    _, ended, server = run(facts, policy(Rule("r", match, 300, action)), {7: manner})
+    _unused, ended, server = run(facts, policy(Rule("r", match, 300, action)), {7: manner})
     assert [how for how, _pid in server.signals] == signals
     assert (ended.extra["sessions"][0]["outcome"], ended.steps[0].status) == (outcome, status)
 

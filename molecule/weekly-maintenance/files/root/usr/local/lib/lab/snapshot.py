@@ -35,7 +35,7 @@ def tree(*roots):
     """Every file below the roots, with what would change if somebody wrote or replaced it."""
     found = {}
     for root in roots:
-        for folder, _, names in os.walk(root):
+        for folder, _unused, names in os.walk(root):
             for path in (Path(folder, name) for name in names):
                 status = path.lstat()
                 content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
