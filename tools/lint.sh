@@ -4,6 +4,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 bin=$(readlink -f .venv)/bin
 python=$bin/python
+export PATH=$bin:$PATH
 failed=()
 
 gate() {

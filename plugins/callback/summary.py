@@ -4,6 +4,31 @@
 
 from __future__ import annotations
 
+DOCUMENTATION = r"""
+name: summary
+type: aggregate
+short_description: Print what a runbook is about when it starts, and one summary when it ends
+version_added: 0.1.0
+description:
+  - At the start of a runbook its header is printed (purpose, time, blast radius, how to stop, rollback), from the
+    C(.meta.yml) file beside the playbook.
+  - At the end one page says what was done on each host, worst first, what needs a person, and the next command.
+  - Playbooks that neither are runbooks nor use the modules of this collection are left alone.
+options:
+  summary_file:
+    description: File to which the summary is written too, as JSON, mode 0600.
+    type: path
+    env:
+      - name: ONCALL_SUMMARY_FILE
+    ini:
+      - section: oncall_runbooks
+        key: summary_file
+requirements:
+  - enabled by C(callbacks_enabled = oncall.runbooks.summary) in ansible.cfg
+author:
+  - The oncall.runbooks maintainers (@oncall-runbooks)
+"""
+
 import contextlib
 import json
 import os
@@ -35,31 +60,6 @@ from ..module_utils._core.summary import (
     unreachable_line,
 )
 from ..module_utils._core.summary_page import BOLD, CHANGED, QUIET, Page, page, render, render_header
-
-DOCUMENTATION = r"""
-name: summary
-type: aggregate
-short_description: Print what a runbook is about when it starts, and one summary when it ends
-version_added: 0.1.0
-description:
-  - At the start of a runbook its header is printed (purpose, time, blast radius, how to stop, rollback), from the
-    C(.meta.yml) file beside the playbook.
-  - At the end one page says what was done on each host, worst first, what needs a person, and the next command.
-  - Playbooks that neither are runbooks nor use the modules of this collection are left alone.
-options:
-  summary_file:
-    description: File to which the summary is written too, as JSON, mode 0600.
-    type: path
-    env:
-      - name: ONCALL_SUMMARY_FILE
-    ini:
-      - section: oncall_runbooks
-        key: summary_file
-requirements:
-  - enabled by C(callbacks_enabled = oncall.runbooks.summary) in ansible.cfg
-author:
-  - The oncall.runbooks maintainers (@oncall-runbooks)
-"""
 
 ROLES = Path(__file__).parents[2] / "roles"
 PHASES = ("preflight", "act", "verify", "report")

@@ -65,7 +65,8 @@ class SystemCommands:
         """Run argv to its end (see CommandRunner.run)."""
         shown = redact_text(printable(" ".join(argv), 200))
         try:
-            done = subprocess.run(
+            done = subprocess.run(  # pylint: disable=ansible-bad-function
+                # run_command belongs to an AnsibleModule, which a port never sees
                 list(argv),
                 env={**os.environ, "LC_ALL": "C", "LANGUAGE": "C", **(env or {})},
                 input=stdin,

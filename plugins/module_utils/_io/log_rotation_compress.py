@@ -78,7 +78,7 @@ class ZstdCommand:
             self._program, "-q", "-f", "-T1", f"-{self._level}", f"--output-dir-flat=/proc/self/fd/{staging.fd}",
             *(f"/proc/self/fd/{source}" for source in sources),
         ]  # fmt: skip
-        done = subprocess.run(
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
             argv, pass_fds=(staging.fd, *sources), stdin=subprocess.DEVNULL, capture_output=True, check=False
         )
         if done.returncode != 0:
@@ -161,6 +161,7 @@ def _unpack(fd: int, stream: Any, damaged: Type[Exception]) -> Iterator[bytes]:
 
 
 def _unpack_by_command(argv: Sequence[str], fd: int) -> Iterator[bytes]:
+    # pylint: disable-next=ansible-bad-function
     with subprocess.Popen(argv, stdin=fd, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         if process.stdout is not None:
             yield from iter(functools.partial(process.stdout.read, CHUNK), b"")

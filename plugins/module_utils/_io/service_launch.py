@@ -32,7 +32,7 @@ def launch(argv: Sequence[str], timeout: float, env: Optional[Mapping[str, str]]
     shown = redact_text(printable(" ".join(argv), 200))
     with tempfile.TemporaryFile() as output:
         try:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # pylint: disable=ansible-bad-function
                 list(argv),
                 env={**os.environ, "LC_ALL": "C", "LANGUAGE": "C", **(env or {})},
                 stdin=subprocess.DEVNULL,
