@@ -152,7 +152,7 @@ notes:
     Leftovers: before each rebuild a record is written into the database itself, as the comment of an empty large object that
     belongs to the role, and the new index is added to it as soon as it appears, before it is even visible to others. So
     the next run knows exactly what an interrupted one left, also when the host that ran it is gone, after a crash and
-    after a failover; no right is needed for it, and only records of the same role are believed. C(\lo_list) shows records that
+    after a failover; it needs no right that not everybody has (C(lo_create)), and only records of the same role are believed. C(\lo_list) shows records that
     are still open; they are removed with the leftover. An invalid index without a record is never dropped, whatever its
     name.
   - >-

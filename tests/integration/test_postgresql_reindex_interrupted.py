@@ -238,6 +238,24 @@ def test_a_lock_that_is_let_go_is_tried_again(database: Database) -> None:
     assert [one["status"] for one in done["steps"]] == ["done"] and index_names(database, "t") == {"t_pkey", "t_v"}
 
 
+def test_no_attempt_is_begun_that_would_not_end_in_time(database: Database) -> None:
+    make_bloated(database)
+    with held(database, "LOCK TABLE t IN SHARE UPDATE EXCLUSIVE MODE"):
+        args = options(database, include=["t_v"], lock_timeout="200ms", lock_attempts=100, budget="1500ms")
+        done = run_ok(MODULE, args)
+    assert step(done, "t_v")["status"] == "skipped" and step(done, "t_v")["duration_seconds"] < 10
+    assert index_names(database, "t") == {"t_pkey", "t_v"} and records(database) == []
+
+
+def test_a_role_that_may_not_keep_records_rebuilds_nothing(database: Database, role: Callable[..., str]) -> None:
+    make_bloated(database)
+    owner = role()
+    database.execute(f'ALTER TABLE t OWNER TO "{owner}"; REVOKE EXECUTE ON FUNCTION lo_create(oid) FROM PUBLIC')
+    done = run_ok(MODULE, options(database, owner))
+    assert [one["status"] for one in done["steps"]] == ["skipped", "skipped"] and not done["changed"]
+    assert "lo_create" in done["steps"][0]["detail"] and "insufficient_privilege" in done["msg"]
+
+
 def test_what_already_waits_too_long_is_not_begun(database: Database) -> None:
     make_bloated(database)
     make_bloated(database, "u")

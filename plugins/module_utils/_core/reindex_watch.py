@@ -131,12 +131,13 @@ def choose(
     ``busy`` holds (database, table oid). ``unfit`` are those that no longer fit, to be given up: the time only gets
     shorter, and a rate that was measured counts more than a guess.
     """
-    unfit = tuple(work for work in queue if not _fits(work, seconds_left, rate, block_size))
+    unfit = tuple(work for work in queue if not fits(work, seconds_left, rate, block_size))
     ready = (work for work in queue if work not in unfit and table_of(work) not in busy)
     return Choice(next(ready, None), unfit)
 
 
-def _fits(work: Work, seconds_left: Optional[float], rate: Rate, block_size: int) -> bool:
+def fits(work: Work, seconds_left: Optional[float], rate: Rate, block_size: int) -> bool:
+    """Tell whether a work will be done in the time that is left (None: as long as it takes)."""
     return seconds_left is None or seconds_of(work, rate, block_size) <= seconds_left
 
 

@@ -18,14 +18,14 @@ from .._core.maintenance_schedule import Rate
 from .._core.progress import Progress
 from .._core.reindex import Done
 from .._core.reindex_plan import LEFTOVER, RECORD, Work, target_of
-from .._core.reindex_watch import Sighting, choose, pages_of, percent_of, seconds_of, table_of
+from .._core.reindex_watch import Sighting, choose, fits, pages_of, percent_of, seconds_of, table_of
 from .._core.result import DONE, FAILED, SKIPPED
 from .._core.units import human_duration
 from .clock import Clock
 from .postgres import Database, Target, connect, end_with_client
 from .progress import ProgressFile
 from .reindex_control import Control, stay_alive
-from .reindex_work import NO_TIME, STOPPED, Job, Terms
+from .reindex_work import FATAL, NO_TIME, NOT_OUR_FAULT, STOPPED, Job, Terms
 
 _TICK_SECONDS = 0.2
 
@@ -133,14 +133,17 @@ class Crew:
             self._clock,
             self._terms,
             self._end_now,
+            lambda: fits(work, self._seconds_left(), self._rate, self._block_size),
             lambda sighting: self._show(work, sighting),
         )
         try:
             done = job.run()
         except DatabaseFailed as error:
-            done = Done(work, FAILED, error.code, error.message, seconds=self._clock.monotonic() - start)
-            with self._changed:
-                self._fatal = self._fatal or error
+            status = SKIPPED if error.code in NOT_OUR_FAULT else FAILED
+            done = Done(work, status, error.code, error.message, seconds=self._clock.monotonic() - start)
+            if error.code in FATAL:
+                with self._changed:
+                    self._fatal = self._fatal or error
         with self._changed:
             self._busy.discard(table_of(work))
             self._done[work.id] = done

@@ -31,7 +31,8 @@ from .reindex_statement import Ended, run_watched
 FATAL = frozenset({"server_gone", "server_unavailable", "connection_failed", "disk_full", "data_corrupted"})
 STOPPED, NO_TIME = "stopped", "no_time_left"
 _TRIED_AGAIN = frozenset({LOCK_TIMEOUT, "deadlock", "object_in_use"})
-_NOT_OUR_FAULT = frozenset({*_TRIED_AGAIN, MAX_WAIT, STOPPED, NO_TIME, "object_missing", "insufficient_privilege"})
+_PAUSE_SECONDS = 0.2
+NOT_OUR_FAULT = frozenset({*_TRIED_AGAIN, MAX_WAIT, STOPPED, NO_TIME, "object_missing", "insufficient_privilege"})
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class Terms:
 
 
 class Job:
-    """One work. ``session``: returns the session that works, a new one when the old one was lost; ``end_now`` names a
-    reason to stop at once; ``show`` gets every look at it.
+    """One work. ``session`` returns the session that works, a new one when the old one was lost; ``end_now`` names a
+    reason to stop at once; ``fits`` tells whether there is time for another attempt; ``show`` gets every look at it.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Job:
         clock: Clock,
         terms: Terms,
         end_now: Callable[[], Optional[str]],
+        fits: Callable[[], bool],
         show: Callable[[Sighting], None],
     ) -> None:
         self._work = work
@@ -64,6 +66,7 @@ class Job:
         self._clock = clock
         self._terms = terms
         self._end_now = end_now
+        self._fits = fits
         self._show = show
         self._start = clock.monotonic()
         self.waited = 0.0
@@ -121,13 +124,21 @@ class Job:
             if fresh is not None:
                 return self._rebuilt(record, fresh, rest)
             left = self._clean_up(rest)
-            if ended.code in _TRIED_AGAIN and attempt < self._terms.attempts and not self._end_now() and not left:
-                self._clock.sleep(backoff(attempt, random.random()))  # noqa: S311  (spreads retries; no secret)
+            if not left and self._may_try_again(ended, attempt):
                 attempt += 1
                 continue
             if not left:
                 self._control.erase(record.record_oid)
             return self._failed(ended, attempt, left)
+
+    def _may_try_again(self, ended: Ended, attempt: int) -> bool:
+        """Wait a little and return True when another attempt makes sense and there is time for it."""
+        if ended.code not in _TRIED_AGAIN or attempt >= self._terms.attempts:
+            return False
+        until = self._clock.monotonic() + backoff(attempt, random.random())  # noqa: S311  (spreads retries; no secret)
+        while self._clock.monotonic() < until and not self._end_now():
+            self._clock.sleep(_PAUSE_SECONDS)
+        return self._fits() and not self._end_now()
 
     def _reindex(self, record: Rebuild, known: frozenset[int]) -> tuple[Ended, Rebuild]:
         """Run the statement, and write each new index down as soon as it appears."""
@@ -205,9 +216,8 @@ class Job:
             ended = self._run(self._work.command, _only_wait)
             if state_of(self._control.states([index.oid], index), index.oid) is None:
                 return self._ended(DONE, "", f"{human_size(index.bytes)} freed", bytes_after=0)
-            if ended.code not in _TRIED_AGAIN or attempt >= self._terms.attempts or self._end_now():
+            if not self._may_try_again(ended, attempt):
                 return self._failed(ended, attempt, "")
-            self._clock.sleep(backoff(attempt, random.random()))  # noqa: S311  (spreads retries; no secret)
             attempt += 1
 
     # --- the end --------------------------------------------------------------------------------------------------
@@ -222,15 +232,14 @@ class Job:
 
     def _failed(self, ended: Ended, attempts: int, left: str) -> Done:
         """Return the end of a work that was not done; a code of FATAL ends the run."""
+        left = f"; {left}" if left else ""
         if ended.error is None:
-            return self._ended(
-                FAILED, "not_verified", f"the statement ended well, but no valid new index is there; {left}"
-            )
-        detail = self._why(ended) + (f" ({attempts} attempts)" if attempts > 1 else "")
+            detail = f"the statement ended well, but no valid new index is there{left}"
+            return self._ended(FAILED, "not_verified", detail)
         if ended.code in FATAL:
             raise ended.error
-        status = SKIPPED if ended.code in _NOT_OUR_FAULT else FAILED
-        done = self._ended(status, ended.code, f"{detail}; {left}" if left else detail)
+        detail = self._why(ended) + (f" ({attempts} attempts)" if attempts > 1 else "")
+        done = self._ended(SKIPPED if ended.code in NOT_OUR_FAULT else FAILED, ended.code, detail + left)
         return replace(done, hint=ended.error.hint or "")
 
     def _why(self, ended: Ended, tidying: bool = False) -> str:
