@@ -149,12 +149,14 @@ notes:
     never runs with more rights than the table's owner has. The search path is empty throughout, so a function in an index
     that relies on it fails, as it does with C(pg_restore) and in 17 and newer.
   - >-
-    Leftovers: before each rebuild a record is written into the database itself, as the comment of an empty large object that
-    belongs to the role, and the new index is added to it as soon as it appears, before it is even visible to others. So
-    the next run knows exactly what an interrupted one left, also when the host that ran it is gone, after a crash and
-    after a failover; it needs no right that not everybody has (C(lo_create)), and only records of the same role are believed. C(\lo_list) shows records that
-    are still open; they are removed with the leftover. An invalid index without a record is never dropped, whatever its
-    name.
+    Leftovers: before each rebuild a record is written into the database itself, as the comment of an empty large object
+    that belongs to the role, and the new index is added to it as soon as it appears. So the next run knows exactly what an
+    interrupted one left, also when the host that ran it is gone, after a crash and after a failover. It takes no right
+    but to call C(lo_create(\)), which everybody has by default, and only records of the same role are believed.
+    C(\lo_list) shows records that are still open; they are removed with the leftover, or when nothing was left (V(forget) in
+    the plan). An invalid index without a record is never dropped, whatever its name. If a run died in the very moment in
+    which the new index appeared, it is the first one that appeared on the table since the rebuild began, with the name
+    that the server gives and the same definition.
   - >-
     Where a rebuilt index still looks bloated to the estimate, its true size is recorded in the same way, and it is
     judged against that from then on. A second run does not rebuild it again.
