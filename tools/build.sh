@@ -29,5 +29,5 @@ while IFS= read -r -d '' playbook; do
   name=oncall.runbooks.$(tr / . <<<"${name%.yml}")
   "$python" -m ansible playbook --syntax-check "$name" >/dev/null
   printf 'runs by name: %s\n' "$name"
-done < <(cd "$playbooks" && find . -type f -name '*.yml' ! -name '*-*' ! -path '*/vars/*' ! -path '*/tasks/*' -print0 | sort -z)
+done < <(cd "$playbooks" && find . -type f -name '*.yml' ! -name '*-*' ! -name '*.meta.yml' ! -path '*/vars/*' ! -path '*/tasks/*' -print0 | sort -z)
 printf 'built: %s\n' "$tarball"
