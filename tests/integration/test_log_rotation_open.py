@@ -184,6 +184,40 @@ def test_a_pid_file_that_is_wrong_gets_nobody_killed(
     assert names(folder) == before, "nothing was changed"
 
 
+def test_a_pid_file_that_changes_after_the_look_gets_nobody_killed(
+    folder: Path, log: Path, process: subprocess.Popen[str], pid_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.rename
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+
+        def change(*args: Any, **kwargs: Any) -> None:
+            pid_file.write_text(str(stranger.pid))
+            real(*args, **kwargs)
+
+        monkeypatch.setattr(os, "rename", change)
+        result = rotate(folder, reopen=signalled(pid_file))
+        assert (stranger.poll(), step(result, "reopen")["status"]) == (None, "done")
+        stranger.kill()
+    assert held_by(process.pid, log)
+
+
+def test_where_nobody_can_tell_the_writer_is_asked_all_the_same_and_nothing_is_compressed(
+    folder: Path, log: Path, process: subprocess.Popen[str], pid_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network file system as an ordinary user: no leases, and processes that hide their files."""
+    monkeypatch.setattr(Processes, "_open_files", lambda _self, _pid: None)
+    no_leases = "plugins.module_utils._module.log_rotation.leases"
+    monkeypatch.setattr(no_leases, lambda _tree, entries: dict.fromkeys(e.identity for e in entries))
+    result = rotate(folder, reopen=signalled(pid_file))
+    assert [found["id"].split(":")[0] for found in result["steps"]] == ["rotate", "reopen"]
+    assert "1 cannot be proven" in step(result, "reopen")["detail"]
+    assert (result["status"], tails(folder)) == ("unknown", [""])
+    monkeypatch.undo()
+    wait_for(lambda: held_by(process.pid, log), "the writer opens its new file")
+    written = stopped(process)
+    assert everything(folder, "app.log") == numbered(written)
+
+
 @pytest.mark.usefixtures("process")
 def test_a_unit_that_does_not_run_is_said_before_anything_is_changed(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -18,7 +18,7 @@ from itertools import groupby
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from .._core.errors import OpsError
-from .._core.log_rotation import FREE, HELD, Entry, FileId, Holdings, Policy
+from .._core.log_rotation import FREE, HELD, UNCLEAR, Entry, FileId, Holdings, Policy
 from .._core.log_rotation_decide import (
     CLEAN,
     COMPRESS,
@@ -35,6 +35,7 @@ from .._core.log_rotation_names import COPIED, generation_name, generation_of, i
 from .._core.log_rotation_report import NOT_NEEDED, Result
 from .._core.progress import Progress
 from .._core.result import DONE, FAILED, SKIPPED
+from .._core.units import count_of
 from .clock import Clock
 from .command import CommandRunner
 from .log_rotation_batch import Compressed, Compression, Job
@@ -238,8 +239,8 @@ class Rotation:
         return ", ".join(said)
 
     def _tell(self, _operation: Operation) -> Left:
-        moves = self._moves()
-        if not moves or self._means.reopener is None:
+        moves, unclear = self._moves()
+        if not (moves or unclear) or self._means.reopener is None:
             raise NotNeeded("no log that is held open was rotated")
         self._unproven = {move.old for move in moves}
         detail = self._means.reopener.ask()
@@ -247,14 +248,17 @@ class Rotation:
         self._unproven = {move.old for move, _why in doubts}
         if doubts:
             raise _unproven(len(moves), doubts)
-        return Left(detail=f"{detail}; {len(moves)} of {len(moves)} new files are proven to be written to")
+        doubt = f", {unclear} cannot be proven" if unclear else ""
+        return Left(detail=f"{detail}; {count_of(len(moves), 'new file')} proven to be written to{doubt}")
 
-    def _moves(self) -> List[Move]:
-        """Return the files whose writers must go over to a new one."""
-        holdings, found = self._means.holdings, []
+    def _moves(self) -> Tuple[List[Move], int]:
+        """Return the files whose writers must go over to a new one, and how many others may have one."""
+        holdings, found, unclear = self._means.holdings, [], 0
         for operation in self._work.of(ROTATE):
             left, entry = self._left.get(operation.id), _entry(operation)
-            if left is not None and holdings.verdict(entry.identity) != FREE:
+            verdict = holdings.verdict(entry.identity) if left is not None else FREE
+            unclear += verdict == UNCLEAR
+            if left is not None and verdict == HELD:
                 writers = holdings.writers(entry.identity)
                 found.append(Move(entry.directory, left.target, entry.identity, operation.log, writers))
         for operation in self._work.of(COMPRESS):
@@ -262,7 +266,7 @@ class Rotation:
             if not operation.follows and holdings.verdict(entry.identity) == HELD:
                 writers = holdings.writers(entry.identity)
                 found.append(Move(entry.directory, entry.name, entry.identity, operation.log, writers))
-        return found
+        return found, unclear
 
     def _compress_all(self) -> None:
         jobs: List[Job] = []

@@ -17,7 +17,7 @@ from .._core.log_rotation import Entry, FileId, Survey
 from .._core.log_rotation_names import COPIED
 from .log_rotation_compress import pieces, write_all
 from .log_rotation_place import Staging, rename_free, take_after
-from .log_rotation_tree import LeftAlone, LogTree, open_entry, open_same
+from .log_rotation_tree import LeftAlone, LogTree, open_entry, open_same, unlink_same
 
 _COPY = "oncall-copy"  # name of a copy before it gets its place
 
@@ -65,7 +65,7 @@ def finish_copy(directory: int, entry: Entry, log: str, target: str) -> bool:
         FileExistsError: ``target`` is taken; nothing was changed.
     """
     if is_redundant(directory, entry, log):
-        os.unlink(entry.name, dir_fd=directory)
+        unlink_same(directory, entry.name, entry.identity)
         return False
     rename_free(directory, entry.name, target, entry.identity)
     return True

@@ -58,6 +58,7 @@ class Reopener:
         self._processes = processes
         self._commands = commands
         self._clock = clock
+        self._checked = (0, 0)  # the process to signal and when it was started
 
     def check(self, writers: Iterable[Holder]) -> None:
         """Look whether there is somebody to tell, and whether it is the one who writes; changes nothing.
@@ -80,6 +81,8 @@ class Reopener:
                 hint=f"mend {'reopen.unit' if request.unit else 'reopen.pid_file'}; the logs are held by pid "
                 + ", ".join(map(str, sorted(pids)[:5])),
             )
+        # Who is signalled is settled here: a pid file that is written anew meanwhile changes nothing.
+        self._checked = (target, started(target))
 
     def ask(self) -> str:
         """Send the signal or run the command, and return what was done.
@@ -94,12 +97,11 @@ class Reopener:
             except OpsError as error:
                 raise _failed(error.message) from error
             return "command run"
-        target = self._target()
-        born = started(target)
+        target, born = self._checked
         try:
             _send(target, born, request.signal_name)
         except OSError as error:
-            raise _failed(f"signal {request.signal_name} to pid {target}: {error.strerror}") from error
+            raise _failed(f"signal {request.signal_name} to pid {target}: {error.strerror or error}") from error
         return f"{request.signal_name} sent to pid {target}"
 
     def prove(self, moves: Sequence[Move]) -> List[Tuple[Move, str]]:
@@ -178,6 +180,8 @@ def _alive(writers: Iterable[Holder]) -> Iterator[int]:
 def _send(pid: int, born: int, name: str) -> None:
     """Send a signal to a process by a descriptor that cannot come to mean another one."""
     number = getattr(signal, f"SIG{name}")
+    if pid <= 1 or started(pid) != born:
+        raise ProcessLookupError(errno.ESRCH, "it has just ended")
     try:
         fd = os.pidfd_open(pid)
     except OSError as error:
@@ -187,7 +191,7 @@ def _send(pid: int, born: int, name: str) -> None:
         return
     try:
         if started(pid) != born:
-            raise ProcessLookupError(0, "it has just ended")
+            raise ProcessLookupError(errno.ESRCH, "it has just ended")
         signal.pidfd_send_signal(fd, number)
     finally:
         os.close(fd)
