@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any, Iterator, Mapping
 from urllib.parse import quote, unquote
 
-_PASSWORDS = {"login_password", "password", "sslpassword", "token"}
+_PASSWORDS = {"login_password", "password", "sslpassword", "token", "repository_password", "escrow_password"}
 _CONNECTION_STRINGS = {"dsn", "database_url"}
-_SECRET_MAPPINGS = {"secret_headers"}
+_SECRET_MAPPINGS = {"secret_headers", "repository_environment"}
 
 
 def secrets_of(params: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,0 +1,144 @@
+# Copyright (c) The oncall.runbooks maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the collection: it can change without notice.
+
+"""The facts that travel with the copy of a database: what a restored one must show to count as the same.
+
+They are read in the very MVCC snapshot that is dumped, so that every number must be equal after a restore.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Mapping, Optional, Tuple
+
+from .errors import PreconditionFailed
+
+FORMAT = 1
+DIRECTORY, STREAM = "directory", "stream"
+DUMP_FOLDER, GLOBALS_FILE = "dump", "globals.sql"
+STREAM_FILE, DUMP_PART, SEAL_FILE = "stream.tar", "dump.part", "seal.json"
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """A checksum over whole rows as text, order-independent. ``rows``: how many rows it covers.
+
+    ``scope``: ``all`` rows, or the ``ends`` of the primary key (as many rows from its start as from its end).
+    """
+
+    scope: str
+    rows: int
+    value: str
+
+
+@dataclass(frozen=True)
+class TableState:
+    """One table with data of its own. ``rows`` were counted, not estimated; ``checksum`` None: none could be made."""
+
+    schema: str
+    name: str
+    rows: int
+    size_bytes: int
+    checksum: Optional[Checksum] = None
+
+
+@dataclass(frozen=True)
+class SequenceState:
+    """One sequence; ``last_value`` None: it was never used or may not be read."""
+
+    schema: str
+    name: str
+    last_value: Optional[int]
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """The server that was copied. ``system_identifier`` "" where the role may not see it."""
+
+    version: str
+    major: int
+    system_identifier: str
+    in_recovery: bool
+    wal_lsn: str
+    encoding: str
+    collate: str
+    ctype: str
+    locale_provider: str
+
+
+@dataclass(frozen=True)
+class Sentinel:
+    """A row written right before the copy: found in a restored database, it says how old the data is."""
+
+    id: str
+    written_at: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All facts of one copy. ``objects`` counts objects by kind; ``schema_hash`` is over every definition."""
+
+    product: str
+    host: str
+    database: str
+    taken_at: str
+    form: str
+    server: ServerState
+    owner: str
+    size_bytes: int
+    schema_hash: str
+    tables: Tuple[TableState, ...]
+    sequences: Tuple[SequenceState, ...]
+    extensions: Mapping[str, str]
+    objects: Mapping[str, int]
+    roles: Tuple[str, ...]
+    globals: str
+    sentinel: Optional[Sentinel] = None
+    application_version: Optional[str] = None
+    migration_head: Optional[str] = None
+    tools: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Return the text of the manifest file."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+
+
+def read_manifest(text: str) -> Manifest:
+    """Return the facts of a manifest file.
+
+    Raises:
+        PreconditionFailed: it is damaged, or of a newer format (code ``manifest_unreadable``).
+    """
+    try:
+        data = json.loads(text)
+        if data.pop("format") != FORMAT:
+            raise ValueError("another format")
+        return _manifest(data)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PreconditionFailed(
+            f"the facts of the copy cannot be read: {error}",
+            code="manifest_unreadable",
+            hint="the copy is of a newer version of this collection, or damaged; choose another one",
+        ) from error
+
+
+def _manifest(data: dict[str, Any]) -> Manifest:
+    sentinel = data.pop("sentinel")
+    tables = tuple(
+        TableState(**{**one, "checksum": None if one["checksum"] is None else Checksum(**one["checksum"])})
+        for one in data.pop("tables")
+    )
+    return Manifest(
+        **{
+            **data,
+            "server": ServerState(**data.pop("server")),
+            "tables": tables,
+            "sequences": tuple(SequenceState(**one) for one in data.pop("sequences")),
+            "roles": tuple(data.pop("roles")),
+            "sentinel": None if sentinel is None else Sentinel(**sentinel),
+        }
+    )

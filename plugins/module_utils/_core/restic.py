@@ -1,0 +1,132 @@
+# Copyright (c) The oncall.runbooks maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the collection: it can change without notice.
+
+"""What restic says, in our terms: snapshots, progress, and what an error means. Written for 0.14 to 0.18.
+
+Sources: restic's scripting documentation for the JSON, its source for the words; exit codes 10 to 12 since 0.17.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Mapping, Optional
+
+from .backup import Snapshot
+
+INCOMPLETE = 3  # exit code of a backup that could not read everything, and wrote a snapshot all the same
+
+_FRACTION = re.compile(r"\.(\d{1,6})\d*")
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """A stable code and what to do next."""
+
+    code: str
+    hint: str
+
+
+_BY_EXIT_CODE = {10: "repository_missing", 11: "repository_locked", 12: "wrong_key"}
+_HINTS = {
+    "repository_missing": "check the location, or let the backup make it (repository_create)",
+    "repository_locked": "another run is at work; a lock that a dead run left goes away after 30 minutes",
+    "wrong_key": "check repository_password or repository_password_file",
+    "repository_damaged": "run restic check --read-data; restore from a second repository if there is one",
+    "disk_full": "make room where the repository or the staging folder lies",
+    "insufficient_privilege": "give the user the right to read and write there",
+    "repository_unreachable": "check address, credentials and network of the repository",
+    "restic_failed": "read the text; run restic by hand with the same environment",
+}
+# The first that fits decides: a damaged repository may also be one that cannot be decrypted.
+_BY_WORDS = (
+    (("no space left on device", "disk quota exceeded"), "disk_full"),
+    (("wrong password or no key found",), "wrong_key"),
+    (("repository is already locked", "unable to create lock"), "repository_locked"),
+    (
+        ("ciphertext verification failed", "hash does not match", "invalid data returned", "data seems to be corrupted",
+         "load <snapshot/", "load <index/", "blob not found", "not found in index", "repository contains errors",
+         "unexpected eof", "truncated", "is damaged", "no key found to decrypt", "invalid header", "id does not match",
+         "failed to load index", "file is shorter", "no such file or directory: pack"),
+        "repository_damaged",
+    ),
+    (("is there a repository at the following location", "unable to open config file"), "repository_missing"),
+    (("permission denied", "operation not permitted", "read-only file system"), "insufficient_privilege"),
+    (("connection refused", "no such host", "i/o timeout", "dial tcp", "ssh command exited", "unable to start the sftp",
+      "access denied", "invalidaccesskeyid", "signaturedoesnotmatch", "nosuchbucket"), "repository_unreachable"),
+)  # fmt: skip
+
+
+def meaning_of(rc: int, stderr: str) -> Meaning:
+    """Return what a failed restic means, by its exit code where that is specific, else by its words.
+
+    >>> meaning_of(1, "Fatal: wrong password or no key found").code
+    'wrong_key'
+    """
+    text = stderr.lower()
+    code = _BY_EXIT_CODE.get(rc) or next(
+        (code for words, code in _BY_WORDS if any(word in text for word in words)), "restic_failed"
+    )
+    return Meaning(code, _HINTS[code])
+
+
+def read_snapshots(stdout: str) -> tuple[Snapshot, ...]:
+    """Return the snapshots of ``restic snapshots --json``.
+
+    Raises:
+        ValueError: it is not that.
+    """
+    listed = json.loads(stdout)
+    if listed is None:  # what Go writes for an empty list
+        return ()
+    return tuple(
+        Snapshot(
+            id=str(one["id"]),
+            time=read_time(one["time"]),
+            host=str(one.get("hostname", "")),
+            tags=tuple(one.get("tags") or ()),
+            paths=tuple(one.get("paths") or ()),
+        )
+        for one in listed
+    )
+
+
+def read_time(text: str) -> datetime:
+    """Return a moment that Go wrote: nanoseconds, any offset.
+
+    >>> read_time("2026-11-21T11:55:18.014731586+01:00").isoformat()
+    '2026-11-21T10:55:18.014731+00:00'
+    """
+    text = _FRACTION.sub(lambda m: "." + m[1].ljust(6, "0"), text)
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(timezone.utc)
+
+
+def read_message(line: str) -> Mapping[str, Any]:
+    """Return one JSON message of a command that runs; empty for any other text."""
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a finished backup says: the snapshot, bytes read from the source, bytes that were new to the repository."""
+
+    snapshot: str
+    size_bytes: int
+    added_bytes: int
+
+
+def read_written(message: Mapping[str, Any]) -> Optional[Written]:
+    """Return the summary, None for any other message."""
+    if message.get("message_type") != "summary" or not message.get("snapshot_id"):
+        return None
+    size, added = message.get("total_bytes_processed", 0), message.get("data_added", 0)
+    return Written(str(message["snapshot_id"]), int(size), int(added))

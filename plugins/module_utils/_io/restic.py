@@ -1,0 +1,240 @@
+# Copyright (c) The oncall.runbooks maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the collection: it can change without notice.
+
+"""The port to a restic repository. The password goes by the environment, nothing secret is in a command line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Iterator, Mapping, Optional, Sequence
+
+from .._core.backup import Catalog, Snapshot, read_catalog
+from .._core.errors import OpsError
+from .._core.redact import printable, redact_text
+from .._core.restic import INCOMPLETE, Written, meaning_of, read_message, read_snapshots, read_written
+from .command import Completed
+from .process import Program, follow, started
+
+_QUICK_SECONDS = 300.0
+
+
+class RepositoryFailed(OpsError):
+    """The repository refused, or is damaged; the code says which."""
+
+    default_code = "restic_failed"
+
+
+@dataclass(frozen=True)
+class Repository:
+    """Where the repository is and how to open it: never print ``password`` or ``environment``.
+
+    ``timeout``: seconds that one transfer may take; quick questions have 5 minutes.
+    """
+
+    location: str
+    password: str = ""
+    password_file: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    restic: str = "restic"
+    cache_dir: str = ""
+    timeout: float = 6 * 3600.0
+
+
+Progress = Callable[[Mapping[str, Any]], None]
+
+
+class Restic:
+    """Commands of restic against one repository; every failure is a RepositoryFailed with a stable code."""
+
+    def __init__(self, repository: Repository) -> None:
+        self.repository = repository
+
+    def version(self) -> str:
+        """Return restic's version, for example ``0.14.0``."""
+        return self._ask("version").stdout.split()[1]
+
+    def exists(self) -> bool:
+        """Tell whether there is a repository; any other trouble than that is raised."""
+        try:
+            self._ask("cat", "config")
+        except RepositoryFailed as error:
+            if error.code == "repository_missing":
+                return False
+            raise
+        return True
+
+    def create(self) -> None:
+        """Make an empty repository."""
+        self._ask("init")
+
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        """Return every snapshot; without a lock, so that a look never stands in anybody's way."""
+        completed = self._ask("snapshots", "--json", "--no-lock")
+        try:
+            return read_snapshots(completed.stdout.splitlines()[-1])
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise RepositoryFailed("list the snapshots: restic's answer cannot be read") from error
+
+    def catalog(self) -> Catalog:
+        """Return the copies and proofs of the repository."""
+        return read_catalog(self.snapshots())
+
+    def backup(self, folder: str, *, host: str, tags: Sequence[str], on_progress: Optional[Progress] = None) -> Written:
+        """Write everything in a folder as one snapshot whose root is the folder.
+
+        A snapshot of which a part could not be read is taken away again.
+        """
+        argv = ["backup", "--json", "--host", host, *_tag_arguments(tags), "."]
+        return self._write(self._program(argv, cwd=folder), on_progress)
+
+    def _write(self, program: Program, on_progress: Optional[Progress]) -> Written:
+        written: list[Written] = []
+
+        def read(line: str) -> None:
+            message = read_message(line)
+            summary = read_written(message)
+            if summary is not None:
+                written.append(summary)
+            elif on_progress is not None and message.get("message_type") == "status":
+                on_progress(message)
+
+        completed = follow(program, timeout=self.repository.timeout, on_line=read, check=False)
+        if completed.rc == INCOMPLETE:
+            for one in written:
+                self.forget([one.snapshot])
+            raise RepositoryFailed(
+                f"back up: not everything could be read, the snapshot was taken away again: {_said(completed)}",
+                code="incomplete",
+                hint="give the user the right to read all of it",
+            )
+        self._check(program, completed)
+        if not written:
+            raise RepositoryFailed("back up: restic ended well and named no snapshot")
+        return written[-1]
+
+    def stdin_program(self, filename: str, *, host: str, tags: Sequence[str]) -> Program:
+        """Return the program that writes its standard input as one file and one snapshot.
+
+        Whoever feeds it must end it before the end of its input when the input is not whole: at the end of the input
+        it writes the snapshot, whatever became of the producer.
+        """
+        return self._program(["backup", "--json", "--host", host, *_tag_arguments(tags), "--stdin",
+                              "--stdin-filename", filename])  # fmt: skip
+
+    def read_file(self, snapshot: str, path: str) -> str:
+        """Return a small text file of a snapshot."""
+        return self._ask("dump", "--no-lock", snapshot, path).stdout
+
+    def dump_program(self, snapshot: str, path: str) -> Program:
+        """Return the program that writes one file of a snapshot to its standard output."""
+        return self._program(["dump", "--no-lock", snapshot, path])
+
+    def read_chunks(self, snapshot: str, path: str, size: int = 1 << 20) -> Iterator[bytes]:
+        """Give one file of a snapshot piece by piece; whoever stops early ends the program.
+
+        A failure of restic, also one that it tells only at the end, is raised after the last piece.
+        """
+        program = self.dump_program(snapshot, path)
+        with started(program) as process:
+            while chunk := process.stdout.read(size):
+                yield chunk
+            stderr = process.stderr.read().decode("utf-8", "replace")
+            self._check(program, Completed(process.wait(), "", stderr))
+
+    def restore(self, snapshot: str, target: str, include: Sequence[str] = ()) -> None:
+        """Write a snapshot's files under ``target``; each of them is read again and compared."""
+        chosen = [part for path in include for part in ("--include", path)]
+        program = self._program(["restore", "--no-lock", snapshot, "--target", target, "--verify", *chosen])
+        self._check(program, follow(program, timeout=self.repository.timeout, check=False))
+
+    def forget(self, ids: Sequence[str], prune: bool = False) -> None:
+        """Remove snapshots by their full ids; restic passes over an id that it does not know, we don't."""
+        if not ids:
+            return
+        program = self._program(["forget", *(["--prune"] if prune else []), "--", *ids])
+        completed = follow(program, timeout=self.repository.timeout, check=False)
+        self._check(program, completed)
+        if "Ignoring" in completed.stderr or "Ignoring" in completed.stdout:
+            raise RepositoryFailed(f"forget snapshots: {_said(completed)}", code="no_copy", hint="list them again")
+
+    def prune(self) -> None:
+        """Remove what no snapshot uses any more."""
+        self._long("prune")
+
+    def unlock_stale(self) -> None:
+        """Remove the locks of runs that are dead: older than 30 minutes, or of this host and without a process."""
+        self._ask("unlock")
+
+    def check(self, read_data: str = "") -> None:
+        """Check the repository's structure; ``read_data`` (``100%``, ``1/7``) also reads that part of the data."""
+        self._long("check", *([f"--read-data-subset={read_data}"] if read_data else []))
+
+    def stored_bytes(self) -> int:
+        """Return what all snapshots take together, after deduplication and compression."""
+        answer = self._ask("stats", "--json", "--no-lock", "--mode", "raw-data").stdout
+        return int(json.loads(answer.splitlines()[-1])["total_size"])
+
+    def keys(self) -> list[dict[str, Any]]:
+        """Return the keys that open the repository."""
+        return list(json.loads(self._ask("key", "list", "--json", "--no-lock").stdout.splitlines()[-1]))
+
+    def add_key(self, password_file: str) -> None:
+        """Add a second key; its password is read from a file."""
+        self._ask("key", "add", "--new-password-file", password_file)
+
+    def program(self, *arguments: str) -> Program:
+        """Return any other command as a program that can open the repository."""
+        return self._program(arguments)
+
+    def _ask(self, *arguments: str) -> Completed:
+        return self._run(arguments, _QUICK_SECONDS)
+
+    def _long(self, *arguments: str) -> Completed:
+        return self._run(arguments, self.repository.timeout)
+
+    def _run(self, arguments: Sequence[str], timeout: float) -> Completed:
+        program = self._program(arguments)
+        completed = follow(program, timeout=timeout, check=False)
+        self._check(program, completed)
+        return completed
+
+    def _program(self, arguments: Sequence[str], cwd: Optional[str] = None) -> Program:
+        repository = self.repository
+        environment = {
+            **repository.environment,
+            "RESTIC_REPOSITORY": repository.location,
+            "RESTIC_PROGRESS_FPS": "2",
+            "TZ": "UTC",
+        }
+        if repository.password_file:
+            environment["RESTIC_PASSWORD_FILE"] = str(Path(repository.password_file).absolute())
+        else:
+            environment["RESTIC_PASSWORD"] = repository.password
+        if repository.cache_dir:
+            environment["RESTIC_CACHE_DIR"] = repository.cache_dir
+        return Program([repository.restic, *arguments], env=environment, cwd=cwd)
+
+    def _check(self, program: Program, completed: Completed) -> None:
+        if completed.rc == 0:
+            return
+        meaning = meaning_of(completed.rc, completed.stderr)
+        raise RepositoryFailed(
+            f"{' '.join(program.argv[:2])}: {_said(completed)}",
+            code=meaning.code,
+            hint=meaning.hint,
+            details={"rc": completed.rc},
+        )
+
+
+def _said(completed: Completed) -> str:
+    lines = [line.strip() for line in (completed.stderr or completed.stdout).splitlines() if line.strip()]
+    return redact_text(printable(" / ".join(lines[-3:]), 500)) or f"exit status {completed.rc}"
+
+
+def _tag_arguments(tags: Sequence[str]) -> list[str]:
+    return [part for tag in tags for part in ("--tag", tag)]

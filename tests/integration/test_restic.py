@@ -1,0 +1,97 @@
+"""The port to restic against the real one: what it writes, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from plugins.module_utils._core.backup import make_tags
+from plugins.module_utils._io.process import started
+from plugins.module_utils._io.restic import Repository, RepositoryFailed, Restic
+from tests.support.repositories import TestRepository, make_repository
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> TestRepository:
+    return make_repository(tmp_path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "söurce 'x'"
+    (folder / "dump").mkdir(parents=True)
+    (folder / "manifest.json").write_text('{"a": "ö"}')
+    (folder / "dump" / "1.dat").write_bytes(os.urandom(300_000))
+    return folder
+
+
+def code_of(action: object) -> str:
+    with pytest.raises(RepositoryFailed) as failure:
+        action()  # type: ignore[operator]
+    assert failure.value.hint
+    return failure.value.code
+
+
+def test_a_folder_comes_back_as_it_was(repository: TestRepository, folder: Path, tmp_path: Path) -> None:
+    seen: list[object] = []
+    written = repository.restic.backup(str(folder), host="db1", tags=make_tags({"k": "v,w"}), on_progress=seen.append)
+    (snapshot,) = repository.restic.snapshots()
+    assert snapshot.id.startswith(written.snapshot)
+    assert (snapshot.host, snapshot.tags) == ("db1", make_tags({"k": "v,w"}))
+    assert written.size_bytes > 300_000
+    assert repository.restic.read_file(snapshot.id, "/manifest.json") == '{"a": "ö"}'
+    target = tmp_path / "target"
+    repository.restic.restore(snapshot.id, str(target))
+    assert (target / "dump/1.dat").read_bytes() == (folder / "dump/1.dat").read_bytes()
+    chunks = list(repository.restic.read_chunks(snapshot.id, "/dump/1.dat", 1000))
+    assert b"".join(chunks) == (folder / "dump/1.dat").read_bytes()
+
+
+def test_a_producer_that_dies_leaves_no_snapshot(repository: TestRepository) -> None:
+    program = repository.restic.stdin_program("stream.tar", host="db1", tags=make_tags({"k": "v"}))
+    with contextlib.suppress(ZeroDivisionError), started(program, stdin=-1) as process:
+        process.stdin.write(os.urandom(3_000_000))
+        raise ZeroDivisionError
+    assert repository.restic.snapshots() == ()
+
+
+def test_what_cannot_be_opened_says_why(repository: TestRepository, tmp_path: Path) -> None:
+    wrong = Restic(Repository(str(repository.location), password="another"))
+    missing = Restic(Repository(str(tmp_path / "none"), password="x"))
+    assert code_of(wrong.snapshots) == "wrong_key"
+    assert code_of(missing.snapshots) == "repository_missing"
+    assert not missing.exists()
+    assert code_of(wrong.exists) == "wrong_key"
+
+
+def test_an_id_that_is_not_there_is_not_forgotten_in_silence(repository: TestRepository) -> None:
+    assert code_of(lambda: repository.restic.forget(["0" * 64])) == "no_copy"
+
+
+def test_a_part_that_cannot_be_read_leaves_no_snapshot(
+    repository: TestRepository, folder: Path, tmp_path: Path
+) -> None:
+    """The real restic writes a snapshot without that part and ends with 3; for root it is made to."""
+    (folder / "manifest.json").chmod(0)
+    restic = repository.restic
+    if os.geteuid() == 0:
+        script = tmp_path / "restic"
+        script.write_text('#!/bin/sh\nrestic "$@" || exit\n[ "$1" != backup ] || exit 3\n')
+        script.chmod(0o755)
+        restic = Restic(replace(restic.repository, restic=str(script)))
+    assert code_of(lambda: restic.backup(str(folder), host="h", tags=())) == "incomplete"
+    assert repository.restic.snapshots() == ()
+
+
+def test_a_flipped_bit_is_found(repository: TestRepository, folder: Path) -> None:
+    repository.restic.backup(str(folder), host="db1", tags=())
+    pack = max(repository.location.glob("data/*/*"), key=lambda path: path.stat().st_size)
+    data = bytearray(pack.read_bytes())
+    data[len(data) // 2] ^= 1
+    pack.chmod(0o600)
+    pack.write_bytes(data)
+    assert code_of(lambda: repository.restic.check("100%")) == "repository_damaged"

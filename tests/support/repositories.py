@@ -1,0 +1,66 @@
+"""A restic repository of one test, and what is in it."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plugins.module_utils._core.backup import Catalog
+from plugins.module_utils._io.restic import Repository, Restic
+
+PASSWORD = "repository-secret-7f3a"
+
+
+@dataclass(frozen=True)
+class TestRepository:
+    """A local repository below a test's folder; ``options`` are the module options that open it."""
+
+    __test__ = False
+
+    folder: Path
+
+    @property
+    def location(self) -> Path:
+        return self.folder / "repository"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {
+            "repository": str(self.location),
+            "repository_password": PASSWORD,
+            "restic_cache_dir": str(self.folder / "cache"),
+        }
+
+    @property
+    def restic(self) -> Restic:
+        cache = str(self.folder / "cache")
+        return Restic(Repository(location=str(self.location), password=PASSWORD, cache_dir=cache, timeout=600))
+
+    def catalog(self) -> Catalog:
+        return self.restic.catalog()
+
+
+def make_repository(folder: Path, create: bool = True) -> TestRepository:
+    if shutil.which("restic") is None:
+        pytest.fail("restic is not installed: run `make setup`")
+    repository = TestRepository(folder)
+    if create:
+        shutil.copytree(_template(), repository.location)
+    return repository
+
+
+@functools.cache
+def _template() -> Path:
+    """Make one empty repository for this process: deriving a key takes restic seconds on purpose."""
+    place = Path(tempfile.mkdtemp(prefix="oncall-restic-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    template = TestRepository(place)
+    template.restic.create()
+    return template.location

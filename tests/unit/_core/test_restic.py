@@ -1,0 +1,41 @@
+"""What restic says is understood; its words here are of 0.14 and 0.17."""
+
+from __future__ import annotations
+
+import pytest
+
+from plugins.module_utils._core.restic import Written, meaning_of, read_message, read_snapshots, read_written
+
+
+@pytest.mark.parametrize(
+    ("rc", "stderr", "code"),
+    [
+        (1, "Fatal: wrong password or no key found", "wrong_key"),
+        (12, "anything", "wrong_key"),
+        (1, "Fatal: unable to open config file: stat /x/config: no such file or directory\n"
+            "Is there a repository at the following location?\n/x", "repository_missing"),
+        (10, "", "repository_missing"),
+        (1, "unable to create lock in backend: repository is already locked by PID 7", "repository_locked"),
+        (1, "Save(<data/1>) returned error: write /r/data: no space left on device", "disk_full"),
+        (1, "Fatal: load <snapshot/e5>: invalid data returned", "repository_damaged"),
+        (1, "ciphertext verification failed", "repository_damaged"),
+        (1, "Fatal: dial tcp 10.0.0.1:443: connect: connection refused", "repository_unreachable"),
+        (1, "open /r/config: permission denied", "insufficient_privilege"),
+        (2, "", "restic_failed"),
+    ],
+)  # fmt: skip
+def test_an_error_has_a_stable_code(rc: int, stderr: str, code: str) -> None:
+    meaning = meaning_of(rc, stderr)
+    assert meaning.code == code
+    assert meaning.hint
+
+
+def test_an_empty_repository_has_no_snapshots() -> None:
+    assert read_snapshots("null") == read_snapshots("[]") == ()
+
+
+def test_only_a_summary_says_what_was_written() -> None:
+    summary = '{"message_type":"summary","total_bytes_processed":3145731,"data_added":3147975,"snapshot_id":"64a72e6f"}'
+    assert read_written(read_message(summary)) == Written("64a72e6f", 3145731, 3147975)
+    assert read_written(read_message('{"message_type":"status","percent_done":0.5}')) is None
+    assert read_message("no JSON") == {}
