@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def test_every_instance_is_new_afterwards_and_nothing_else(pm2: Pm2, action: str
     assert pm2.pids("web") == old
     done = run_ok("service_restart", options(pm2, "web", action=action))
     assert done["plan"] == planned["plan"] and done["changed"]
-    assert planned["plan"][0]["command"] == f"{pm2.program} {action} web"
+    assert planned["plan"][0]["command"] == shlex.join([str(pm2.program), action, "web"])
     assert not set(old) & set(pm2.pids("web")) and pm2.pids("worker") == others
     assert sorted(done["before"]["pids"]) == sorted(old) and sorted(done["after"]["pids"]) == sorted(pm2.pids("web"))
     assert done["after"]["restarts"] == done["before"]["restarts"] + 2
