@@ -109,7 +109,7 @@ def follow(
         CommandFailed: it could not be started or, with ``check``, its exit status is not 0.
         TimedOut: it ran longer than ``timeout`` seconds and was ended.
     """
-    with started(program) as process, _deadline(process, timeout) as late:
+    with started(program) as process, deadline(process, timeout) as late:
         errors = LineKeeper(process.stderr)
         output: deque[str] = deque(maxlen=_KEPT_LINES)
         for raw in process.stdout:
@@ -137,10 +137,14 @@ def failure_of(program: Program, completed: Completed) -> CommandFailed:
 
 
 class LineKeeper:
-    """Reads a stream to its end in the background, so that nobody blocks on it, and keeps the last lines."""
+    """Reads a stream to its end in the background, so that nobody blocks on it, and keeps the last lines.
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    ``on_line`` gets each line in that background thread.
+    """
+
+    def __init__(self, stream: IO[bytes], on_line: Optional[Callable[[str], None]] = None) -> None:
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._on_line = on_line
         self._stream = stream
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
@@ -148,7 +152,10 @@ class LineKeeper:
     def _read(self) -> None:
         with contextlib.suppress(OSError, ValueError):  # closed by end()
             for raw in self._stream:
-                self._lines.append(raw.decode("utf-8", "replace").rstrip("\r\n"))
+                line = raw.decode("utf-8", "replace").rstrip("\r\n")
+                self._lines.append(line)
+                if self._on_line is not None:
+                    self._on_line(line)
 
     def text(self) -> str:
         """Return what was kept, once the stream has ended."""
@@ -157,7 +164,8 @@ class LineKeeper:
 
 
 @contextlib.contextmanager
-def _deadline(process: Any, timeout: float) -> Iterator[threading.Event]:
+def deadline(process: Any, timeout: float) -> Iterator[threading.Event]:
+    """Kill a started program after ``timeout`` seconds; the event says that it came to that."""
     late = threading.Event()
 
     def ring() -> None:

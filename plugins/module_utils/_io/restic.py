@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, Optional, Sequence
+from typing import Any, Callable, Generator, Mapping, Optional, Sequence
 
 from .._core.backup import Catalog, Snapshot, read_catalog
 from .._core.errors import OpsError
@@ -134,7 +134,7 @@ class Restic:
         """Return the program that writes one file of a snapshot to its standard output."""
         return self._program(["dump", "--no-lock", snapshot, path])
 
-    def read_chunks(self, snapshot: str, path: str, size: int = 1 << 20) -> Iterator[bytes]:
+    def read_chunks(self, snapshot: str, path: str, size: int = 1 << 20) -> Generator[bytes, None, None]:
         """Give one file of a snapshot piece by piece; whoever stops early ends the program.
 
         A failure of restic, also one that it tells only at the end, is raised after the last piece.
