@@ -1,0 +1,153 @@
+# Copyright (c) The oncall.runbooks maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the collection: it can change without notice.
+
+"""What pg_restore says while it works, and the statements of a file of globals (pg_dumpall --globals-only)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Callable, Iterator, List, Optional
+
+from .redact import printable, redact_text
+
+_KEPT_ERRORS = 100
+_PREFIX = re.compile(r"^pg_restore: (?:\[[^\]]*\] )?")
+_ENTRY = re.compile(r"^from TOC entry (?P<entry>.+)$")
+_ITEM_DONE = re.compile(r"^(?:finished item|processing item) \d+ (?P<item>.+)$")
+_COMMAND = "Command was: "
+# pg_restore 17 and newer says this to every server, and an older server does not know it; nothing is lost by that.
+_HARMLESS = ('unrecognized configuration parameter "transaction_timeout"', "SET transaction_timeout = 0;")
+
+
+@dataclass(frozen=True)
+class LoadError:
+    """One error of a load: ``entry`` is the object that the archive names, "" where it names none."""
+
+    entry: str
+    message: str
+
+    def label(self) -> str:
+        """Return the error for messages."""
+        return f"{self.entry}: {self.message}" if self.entry else self.message
+
+
+class Transcript:
+    """Reads the lines of ``pg_restore --verbose`` as they come: which errors, which objects are done."""
+
+    def __init__(self, on_item: Optional[Callable[[str], None]] = None) -> None:
+        self.errors: List[LoadError] = []
+        self.count = 0
+        self._on_item = on_item
+        self._entry = ""
+        self._pending: Optional[LoadError] = None
+
+    def read(self, line: str) -> None:
+        """Take the next line."""
+        pending, self._pending = self._pending, None
+        if pending is not None and not _is_harmless(pending, line):
+            self._keep(pending)
+        if not _PREFIX.match(line):
+            return
+        text = _PREFIX.sub("", line)
+        entry, done = _ENTRY.match(text), _ITEM_DONE.match(text)
+        if entry:
+            self._entry = printable(entry["entry"], 200)
+        elif text.startswith("error: "):
+            message = redact_text(printable(text[len("error: ") :], 400))
+            self._pending = LoadError(self._entry, message)
+            self._entry = ""
+        elif done and self._on_item is not None:
+            self._on_item(done["item"])
+
+    def close(self) -> None:
+        """Say that there are no more lines."""
+        self.read("")
+
+    def _keep(self, error: LoadError) -> None:
+        self.count += 1
+        if len(self.errors) < _KEPT_ERRORS:
+            self.errors.append(error)
+
+
+def _is_harmless(error: LoadError, next_line: str) -> bool:
+    words, command = _HARMLESS
+    return words in error.message and next_line == _COMMAND + command
+
+
+@dataclass(frozen=True)
+class GlobalStatement:
+    """One statement about all databases. ``creates``: the role that it makes, "" for any other statement."""
+
+    sql: str
+    creates: str = ""
+
+
+_CREATE_ROLE = re.compile(r'^CREATE\s+(?:ROLE|USER|GROUP)\s+(?P<name>"(?:[^"]|"")+"|[^\s";]+)', re.IGNORECASE)
+_SUPERUSER = re.compile(r'^ALTER\s+ROLE\s+(?P<name>"(?:[^"]|"")+"|[^\s";]+)\s+WITH\s+SUPERUSER\b', re.IGNORECASE)
+_GRANTOR = re.compile(r'\sGRANTED\s+BY\s+(?P<name>"(?:[^"]|"")+"|[^\s";]+)$', re.IGNORECASE)
+_TABLESPACE = re.compile(r"^(?:CREATE|ALTER|COMMENT\s+ON)\s+TABLESPACE\b|^(?:GRANT|REVOKE)\s.*\sON\s+TABLESPACE\s",
+                         re.IGNORECASE | re.DOTALL)  # fmt: skip
+# What may stand between two semicolons: a comment, a quoted text or name, anything else.
+_PIECE = re.compile(
+    r"--[^\n]*|/\*.*?\*/|[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|;|[^;'\"/eE-]+|.", re.DOTALL
+)
+
+
+def globals_statements(text: str) -> Iterator[GlobalStatement]:
+    """Give the statements about roles; psql's own commands and tablespaces are left out.
+
+    Tablespaces are folders of the server that was copied.
+
+    >>> [(one.sql, one.creates) for one in globals_statements("CREATE ROLE \\"a;b\\";\\nALTER ROLE x SET y TO ';';")]
+    [('CREATE ROLE "a;b"', 'a;b'), ("ALTER ROLE x SET y TO ';'", '')]
+    """
+    for sql in _split(text):
+        if not _TABLESPACE.match(sql):
+            role = _CREATE_ROLE.match(sql)
+            yield GlobalStatement(sql, _bare(role["name"]) if role else "")
+
+
+def _split(text: str) -> Iterator[str]:
+    statement: List[str] = []
+    at_start = True
+    position = 0
+    while position < len(text):
+        if at_start and text[position] == "\\":  # \restrict and the like are for psql alone
+            position = (text.find("\n", position) + 1) or len(text)
+            continue
+        match = _PIECE.match(text, position)
+        piece = match[0] if match else text[position]
+        position += len(piece)
+        if piece == ";":
+            yield "".join(statement).strip()
+            statement, at_start = [], True
+        elif not piece.startswith(("--", "/*")):
+            rest = piece.lstrip() if at_start else piece
+            if at_start and rest.startswith("\\"):
+                position -= len(rest)
+                continue
+            statement.append(piece)
+            at_start = at_start and not rest
+    if "".join(statement).strip():
+        yield "".join(statement).strip()
+
+
+def _bare(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
+
+
+def bootstrap_name(statements: List[GlobalStatement]) -> str:
+    """Return what the first role of the copied server was called, as far as its globals tell; "" when they don't.
+
+    Since 16 every grant of a superuser is recorded as the first role's own; otherwise ``postgres`` is the custom.
+    """
+    superusers = [_bare(match["name"]) for match in (_SUPERUSER.match(one.sql) for one in statements) if match]
+    grantors = [_bare(match["name"]) for match in (_GRANTOR.search(one.sql) for one in statements) if match]
+    for name in (*grantors, "postgres", *superusers):
+        if name in superusers:
+            return name
+    return ""
