@@ -57,7 +57,10 @@ class SequenceState:
 
 @dataclass(frozen=True)
 class ServerState:
-    """The server that was copied. ``system_identifier`` "" where the role may not see it."""
+    """The server that was copied. ``system_identifier`` "" where the role may not see it.
+
+    ``locale`` is that of a provider other than libc, "" otherwise.
+    """
 
     version: str
     major: int
@@ -68,6 +71,7 @@ class ServerState:
     collate: str
     ctype: str
     locale_provider: str
+    locale: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,23 +83,36 @@ class Sentinel:
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """All facts of one copy. ``objects`` counts objects by kind; ``schema_hash`` is over every definition."""
+class DatabaseState:
+    """What a database says about itself: the same reader asks the source before a copy and the restored one after it.
+
+    ``definitions`` is a hash for each kind of object, ``schema_hash`` one over all of them; ``grants_hash`` is over
+    owners and rights, which differ where roles could not be restored. ``objects`` counts objects by kind. ``roles``
+    own something in the database or have rights in it.
+    """
+
+    server: ServerState
+    owner: str
+    size_bytes: int
+    schema_hash: str
+    grants_hash: str
+    definitions: Mapping[str, str]
+    tables: Tuple[TableState, ...]
+    sequences: Tuple[SequenceState, ...]
+    extensions: Mapping[str, str]
+    objects: Mapping[str, int]
+    roles: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Manifest(DatabaseState):
+    """All facts of one copy. ``globals`` says what globals.sql holds, or why there is none."""
 
     product: str
     host: str
     database: str
     taken_at: str
     form: str
-    server: ServerState
-    owner: str
-    size_bytes: int
-    schema_hash: str
-    tables: Tuple[TableState, ...]
-    sequences: Tuple[SequenceState, ...]
-    extensions: Mapping[str, str]
-    objects: Mapping[str, int]
-    roles: Tuple[str, ...]
     globals: str
     sentinel: Optional[Sentinel] = None
     application_version: Optional[str] = None
