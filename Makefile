@@ -11,7 +11,8 @@ export ANSIBLE_HOME := $(CURDIR)/.cache/ansible
 export PYTHONUNBUFFERED := 1
 # In a folder with an odd name .venv is a link to a place with a plain one, see tools/setup.sh.
 PYTHON = "$$(readlink -f .venv)/bin/python"
-JOBS ?= $(shell nproc)
+# Most tests wait for a server half of the time: two of them for each core.
+JOBS ?= $(shell expr 2 \* $$(nproc))
 PYTEST := $(PYTHON) -m pytest --quiet -n $(JOBS) --dist worksteal
 
 .PHONY: menu demo demo-clean test lint matrix bench drill docs build setup sanity unit integration

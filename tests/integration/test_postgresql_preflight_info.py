@@ -13,7 +13,7 @@ import pytest
 from plugins.module_utils._io.postgres import Target, advisory_lock, connect
 from tests.support.modules import run_failed, run_ok
 from tests.support.servers import SUPERUSER, Database, Roles, Server
-from tests.support.sessions import Clients, eventually, finding
+from tests.support.sessions import Clients, eventually, finding, only_these_are_left
 from tests.support.standby import standby_of
 
 NAME = "postgresql_preflight_info"
@@ -234,7 +234,10 @@ def test_few_free_connections_are_told_for_who_asks(throwaway_server: Callable[.
     clients = Clients(database, "app")
     for _unused in range(9):
         clients("web")
-    asked_by_app, asked_by_root = look(database, "app"), look(database)
+    only_these_are_left(server, 9)
+    asked_by_app = look(database, "app")
+    only_these_are_left(server, 9)
+    asked_by_root = look(database)
     assert asked_by_app["connections"] == {"max": 15, "reserved": 3, "used": 10, "free": 2}
     assert asked_by_root["connections"]["free"] == 5
     assert (status(asked_by_app, "free_connections"), status(asked_by_root, "free_connections")) == (

@@ -23,7 +23,7 @@ from plugins.module_utils._module.sessions import Sessions
 from plugins.modules.postgresql_sessions import argument_spec
 from tests.support.modules import run_failed, run_ok
 from tests.support.servers import SUPERUSER, Database, Roles, Server
-from tests.support.sessions import Clients, eventually, finding, options, outcomes, rule
+from tests.support.sessions import Clients, eventually, finding, only_these_are_left, options, outcomes, rule
 from tests.support.standby import RECEIVER, standby_of
 
 SWALLOWS_CANCELS = """
@@ -253,6 +253,7 @@ def test_connections_that_are_all_in_use_are_freed_by_who_may_use_reserved_ones(
     given = options(database, rule(database, "idle"), max_share=1)
     failed = run_failed("postgresql_sessions", {**given, "dsn": database.dsn("operator")})
     assert failed["failure"]["code"] == "too_many_connections" and "reserved" in failed["failure"]["hint"]
+    only_these_are_left(server, len(pool))
     looked = run_ok("postgresql_sessions", given, check=True)
     assert finding(looked, "connections")["status"] == "warning" and finding(looked, "connections")["value"] == 80.0
     assert outcomes(run_ok("postgresql_sessions", given)) == {client.pid: "terminated" for client in pool}

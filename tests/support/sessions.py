@@ -24,6 +24,12 @@ def eventually(condition: Any, what: str) -> None:
     wait_until(condition, what, PATIENCE_SECONDS, SystemClock(), every=0.02)
 
 
+def only_these_are_left(server: Server, count: int) -> None:
+    """Wait until so many client sessions are open besides the one that asks: one that ended, or was refused, lingers."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    eventually(lambda: Database(server, "postgres").fetch(query) == [(count,)], f"{count} sessions to be left")
+
+
 @dataclass
 class Client:
     """One session of a client, with the identity that it has on the server."""
