@@ -44,7 +44,11 @@ def copy_of(database: Database, to: Server, tmp_path: Path, role: str) -> Databa
     tools, dump = client_bin_dir(18), tmp_path / "dump"
     subprocess.run([tools / "pg_dump", "-Fc", "-f", dump, "-d", database.dsn()], check=True)
     copy = Database.create(to)
-    subprocess.run([tools / "pg_restore", "--exit-on-error", "-d", copy.dsn(), dump], check=True)
+    restored = subprocess.run(
+        [tools / "pg_restore", "-d", copy.dsn(), dump], capture_output=True, text=True, check=False
+    )
+    errors = [line for line in restored.stderr.splitlines() if "error:" in line and "transaction_timeout" not in line]
+    assert errors == []  # the newest client sets a parameter that servers before 17 don't know, and goes on
     return copy
 
 
@@ -128,7 +132,8 @@ def test_large_tables_are_summed_up_at_their_ends(database: Database) -> None:
     before = state(database, checksum_rows=10)
     database.execute("UPDATE t SET x = 'other' WHERE id = 24995")
     assert state(database, checksum_rows=10, like=before).tables != before.tables
-    database.execute("DELETE FROM t WHERE id BETWEEN 3000 AND 24990; VACUUM FULL t")
+    database.execute("DELETE FROM t WHERE id BETWEEN 3000 AND 24990")
+    database.execute("VACUUM FULL t")
     (smaller,) = [one for one in state(database, like=before).tables if one.name == "t"]
     assert smaller.checksum is not None and smaller.checksum.scope == "ends"
 

@@ -50,8 +50,8 @@ ALTER TABLE app.person DROP COLUMN dropped;
 COMMENT ON TABLE app.person IS 'people; "quoted"';
 COMMENT ON COLUMN app.person.mail IS 'where to write';
 INSERT INTO app.person (mail, kind, mood, born, spare, changed, due, real_number, blob, price, tags, doc)
-SELECT i || '@x.example', 'b', 'happy', '2000-01-01', (i, E'two\\nlines'), '2026-01-01 12:00+02', '1 year 2 days',
-       i / 3.0, '\\x00ff', i, ARRAY['a,b', NULL], jsonb_build_object('i', i) FROM generate_series(1, 50) i;
+SELECT i || '@x.example', 'b', 'happy', '2000-01-01', ROW(i, E'two\\nlines')::app.pair, '2026-01-01 12:00+02',
+       '1 year', i / 3.0, '\\x00ff', i, ARRAY['a,b', NULL], jsonb_build_object('i', i) FROM generate_series(1, 50) i;
 CREATE INDEX person_lower ON app.person (lower(mail) DESC NULLS LAST, (id + 1)) INCLUDE (kind) WHERE kind = 'a';
 CREATE STATISTICS app.person_stats ON kind, mood FROM app.person;
 CREATE TRIGGER touched BEFORE UPDATE OF kind ON app.person FOR EACH ROW EXECUTE FUNCTION app.touch();

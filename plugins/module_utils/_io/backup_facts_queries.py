@@ -55,11 +55,16 @@ def server_query(major: int) -> str:
 _OURS = "(n.nspname !~ '^pg_' AND n.nspname <> 'information_schema')"
 
 
-def _no_member(catalog: str, oid: str) -> str:
+def _no_member(catalog: str, oid: str, deptype: str = "e") -> str:
     return (
         f"NOT EXISTS (SELECT FROM pg_catalog.pg_depend m WHERE m.classid = 'pg_catalog.{catalog}'::pg_catalog.regclass"
-        f" AND m.objid = {oid} AND m.deptype = 'e')"
+        f" AND m.objid = {oid} AND m.deptype = '{deptype}')"
     )
+
+
+def _not_made(catalog: str, oid: str) -> str:
+    """Leave out what the server makes by itself with a range type: more of it in each major."""
+    return _no_member(catalog, oid, "i")
 
 
 # A member of an extension is dumped only when the extension says so, and then only the rows that it names.
@@ -228,8 +233,7 @@ SELECT json_build_array(CASE p.prokind WHEN 'a' THEN 'aggregate' WHEN 'p' THEN '
   FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
   JOIN pg_catalog.pg_language l ON l.oid = p.prolang
  WHERE {_OURS} AND {_no_member("pg_proc", "p.oid")}
-   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend i WHERE i.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
-                      AND i.objid = p.oid AND i.deptype = 'i')
+   AND {_not_made("pg_proc", "p.oid")}
 """,
     f"""
 SELECT json_build_array('trigger', n.nspname, c.relname, t.tgname, t.tgtype, t.tgenabled,
@@ -290,7 +294,8 @@ SELECT json_build_array('operator', n.nspname, o.oprname, pg_catalog.format_type
  UNION ALL
 SELECT json_build_array('cast', pg_catalog.format_type(k.castsource, NULL), pg_catalog.format_type(k.casttarget, NULL),
        k.castcontext, k.castmethod)::text
-  FROM pg_catalog.pg_cast k WHERE k.oid >= 16384 AND {_no_member("pg_cast", "k.oid")}
+  FROM pg_catalog.pg_cast k
+ WHERE k.oid >= 16384 AND {_no_member("pg_cast", "k.oid")} AND {_not_made("pg_cast", "k.oid")}
  UNION ALL
 SELECT json_build_array('text search configuration', n.nspname, f.cfgname)::text
   FROM pg_catalog.pg_ts_config f JOIN pg_catalog.pg_namespace n ON n.oid = f.cfgnamespace
@@ -355,8 +360,7 @@ SELECT json_build_array('function', n.nspname, p.proname, p.oid::pg_catalog.regp
        pg_catalog.pg_get_userbyid(p.proowner), {_holders("p.proacl", "'f'", "p.proowner")})::text AS line
   FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
  WHERE {_OURS} AND {_no_member("pg_proc", "p.oid")}
-   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend i WHERE i.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
-                      AND i.objid = p.oid AND i.deptype = 'i')
+   AND {_not_made("pg_proc", "p.oid")}
 """,
     f"""
 SELECT json_build_array('type', n.nspname, t.typname, pg_catalog.pg_get_userbyid(t.typowner),
