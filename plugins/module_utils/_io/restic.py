@@ -149,7 +149,8 @@ class Restic:
     def restore(self, snapshot: str, target: str, include: Sequence[str] = ()) -> None:
         """Write a snapshot's files under ``target``; each of them is read again and compared."""
         chosen = [part for path in include for part in ("--include", path)]
-        program = self._program(["restore", "--no-lock", snapshot, "--target", target, "--verify", *chosen])
+        Path(target).mkdir(mode=0o700, parents=True, exist_ok=True)
+        program = self._program(["restore", "--no-lock", snapshot, "--target", target, "--verify", *chosen], cwd=target)
         self._check(program, follow(program, timeout=self.repository.timeout, check=False))
 
     def forget(self, ids: Sequence[str], prune: bool = False) -> None:
@@ -170,6 +171,10 @@ class Restic:
         """Remove the locks of runs that are dead: older than 30 minutes, or of this host and without a process."""
         self._ask("unlock")
 
+    def locks(self) -> list[str]:
+        """Return the ids of the locks, of living and dead runs; without a lock of its own."""
+        return self._ask("list", "locks", "--no-lock").stdout.split()
+
     def check(self, read_data: str = "") -> None:
         """Check the repository's structure; ``read_data`` (``100%``, ``1/7``) also reads that part of the data."""
         self._long("check", *([f"--read-data-subset={read_data}"] if read_data else []))
@@ -183,9 +188,9 @@ class Restic:
         """Return the keys that open the repository."""
         return list(json.loads(self._ask("key", "list", "--json", "--no-lock").stdout.splitlines()[-1]))
 
-    def add_key(self, password_file: str) -> None:
-        """Add a second key; its password is read from a file."""
-        self._ask("key", "add", "--new-password-file", password_file)
+    def add_key(self, password_file: str, user: str = "") -> None:
+        """Add a second key; its password is read from a file, ``user`` is what the list of keys shows for it."""
+        self._ask("key", "add", "--new-password-file", password_file, *(["--user", user] if user else []))
 
     def program(self, *arguments: str) -> Program:
         """Return any other command as a program that can open the repository."""
