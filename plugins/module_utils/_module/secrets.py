@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any, Iterator, Mapping
 from urllib.parse import quote, unquote
 
-_PASSWORDS = {"login_password", "password", "sslpassword", "token", "repository_password", "escrow_password"}
+_PASSWORDS = {"login_password", "password", "sslpassword", "token", "repository_password", "escrow_password",
+              "redis_password"}  # fmt: skip
 _CONNECTION_STRINGS = {"dsn", "database_url"}
 _SECRET_MAPPINGS = {"secret_headers", "repository_environment"}
 

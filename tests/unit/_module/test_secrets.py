@@ -6,6 +6,7 @@ from plugins.module_utils._module.secrets import secrets_of
 
 CASES = [
     ({"login_password": "pw1"}, {"pw1"}),
+    ({"redis_password": "pw2"}, {"pw2"}),
     ({"dsn": "postgresql://u:p%40ss@h/db"}, {"p%40ss", "p@ss"}),
     ({"dsn": "host=h password=plain user=u"}, {"plain"}),
     ({"dsn": "host=h password='with blank' user=u"}, {"with blank"}),

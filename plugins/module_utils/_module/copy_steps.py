@@ -1,0 +1,48 @@
+# Copyright (c) The oncall.runbooks maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the collection: it can change without notice.
+
+"""Keep account of the steps of a plan, and hand over what was done when one of them fails."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import Iterator
+
+from .._core.errors import OpsError
+from .._core.result import DONE, FAILED, Decision, Step, partial_result
+from .._io.clock import Clock
+
+
+@dataclass
+class Note:
+    """What a step says about itself when it is done."""
+
+    detail: str = ""
+
+
+@dataclass
+class Steps:
+    """The steps so far; their ids are those of the plan."""
+
+    decision: Decision
+    clock: Clock
+    done: list[Step] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def doing(self, step_id: str) -> Iterator[Note]:
+        """Time one step; a failure inside it carries all steps so far as its partial result."""
+        began, note = self.clock.monotonic(), Note()
+        try:
+            yield note
+        except OpsError as error:
+            self._add(step_id, FAILED, began, error.message)
+            error.partial = {**partial_result(self.decision, self.done), **error.partial}
+            raise
+        self._add(step_id, DONE, began, note.detail)
+
+    def _add(self, step_id: str, status: str, began: float, detail: str) -> None:
+        self.done.append(Step(step_id, status, round(self.clock.monotonic() - began, 3), detail))
