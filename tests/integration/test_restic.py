@@ -95,3 +95,17 @@ def test_a_flipped_bit_is_found(repository: TestRepository, folder: Path) -> Non
     pack.chmod(0o600)
     pack.write_bytes(data)
     assert code_of(lambda: repository.restic.check("100%")) == "repository_damaged"
+
+
+def test_a_long_text_comes_back_whole(repository: TestRepository, folder: Path) -> None:
+    text = "".join(f"line {number}\n" for number in range(5000))
+    (folder / "manifest.json").write_text(text)
+    written = repository.restic.backup(str(folder), host="db1", tags=())
+    assert repository.restic.read_file(written.snapshot, "/manifest.json") == text
+
+
+def test_tags_can_be_replaced(repository: TestRepository, folder: Path) -> None:
+    written = repository.restic.backup(str(folder), host="db1", tags=make_tags({"kind": "pending"}))
+    repository.restic.retag(written.snapshot, make_tags({"kind": "a b,c"}))
+    (snapshot,) = repository.restic.snapshots()
+    assert snapshot.tags == make_tags({"kind": "a b,c"}) and snapshot.id != written.snapshot

@@ -112,10 +112,14 @@ class Restic:
                 code="incomplete",
                 hint="give the user the right to read all of it",
             )
-        self._check(program, completed)
+        self.require_success(program, completed)
         if not written:
             raise RepositoryFailed("back up: restic ended well and named no snapshot")
         return written[-1]
+
+    def retag(self, snapshot: str, tags: Sequence[str]) -> None:
+        """Replace all tags of a snapshot, which gets another id by that; a snapshot that is not there is no error."""
+        self._ask("tag", *(part for tag in tags for part in ("--set", tag)), "--", snapshot)
 
     def stdin_program(self, filename: str, *, host: str, tags: Sequence[str]) -> Program:
         """Return the program that writes its standard input as one file and one snapshot.
@@ -127,8 +131,8 @@ class Restic:
                               "--stdin-filename", filename])  # fmt: skip
 
     def read_file(self, snapshot: str, path: str) -> str:
-        """Return a small text file of a snapshot."""
-        return self._ask("dump", "--no-lock", snapshot, path).stdout
+        """Return a text file of a snapshot, all of its lines."""
+        return b"".join(self.read_chunks(snapshot, path)).decode("utf-8")
 
     def dump_program(self, snapshot: str, path: str) -> Program:
         """Return the program that writes one file of a snapshot to its standard output."""
@@ -144,14 +148,14 @@ class Restic:
             while chunk := process.stdout.read(size):
                 yield chunk
             stderr = process.stderr.read().decode("utf-8", "replace")
-            self._check(program, Completed(process.wait(), "", stderr))
+            self.require_success(program, Completed(process.wait(), "", stderr))
 
     def restore(self, snapshot: str, target: str, include: Sequence[str] = ()) -> None:
         """Write a snapshot's files under ``target``; each of them is read again and compared."""
         chosen = [part for path in include for part in ("--include", path)]
         Path(target).mkdir(mode=0o700, parents=True, exist_ok=True)
         program = self._program(["restore", "--no-lock", snapshot, "--target", target, "--verify", *chosen], cwd=target)
-        self._check(program, follow(program, timeout=self.repository.timeout, check=False))
+        self.require_success(program, follow(program, timeout=self.repository.timeout, check=False))
 
     def forget(self, ids: Sequence[str], prune: bool = False) -> None:
         """Remove snapshots by their full ids; restic passes over an id that it does not know, we don't."""
@@ -159,7 +163,7 @@ class Restic:
             return
         program = self._program(["forget", *(["--prune"] if prune else []), "--", *ids])
         completed = follow(program, timeout=self.repository.timeout, check=False)
-        self._check(program, completed)
+        self.require_success(program, completed)
         if "Ignoring" in completed.stderr or "Ignoring" in completed.stdout:
             raise RepositoryFailed(f"forget snapshots: {_said(completed)}", code="no_copy", hint="list them again")
 
@@ -205,7 +209,7 @@ class Restic:
     def _run(self, arguments: Sequence[str], timeout: float) -> Completed:
         program = self._program(arguments)
         completed = follow(program, timeout=timeout, check=False)
-        self._check(program, completed)
+        self.require_success(program, completed)
         return completed
 
     def _program(self, arguments: Sequence[str], cwd: Optional[str] = None) -> Program:
@@ -224,7 +228,8 @@ class Restic:
             environment["RESTIC_CACHE_DIR"] = repository.cache_dir
         return Program([repository.restic, *arguments], env=environment, cwd=cwd)
 
-    def _check(self, program: Program, completed: Completed) -> None:
+    def require_success(self, program: Program, completed: Completed) -> None:
+        """Raise what a program of this repository meant when it ended badly."""
         if completed.rc == 0:
             return
         meaning = meaning_of(completed.rc, completed.stderr)
