@@ -7,20 +7,18 @@
 """PostgreSQL servers for an hour: started as an ordinary user, in a folder that goes away with whoever made it.
 
 A guard process holds one end of a pipe: when the process that holds the other one ends, however it ends, the guard
-stops what runs in the folder and removes it. Should both be killed, the next run does it (``sweep``). What is stopped
-is found by where it works, never by a number in a file: a copied postmaster.pid names somebody else's server.
+stops what runs in the folder and removes it. Should both be killed, the next run does it (``workspace``). What is
+stopped is found by where it works, never by a number in a file: a copied postmaster.pid names somebody else's server.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pwd
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,9 +40,9 @@ from .command import CommandRunner
 from .postgres import Database, Target, connect
 from .postgres_tools import Tool, find_tool
 from .process import Account, LineKeeper, Program, follow, started
+from .workspace import give, workspace
 
-PREFIX = "oncall-throwaway-"
-_OWNER = "owner.json"
+_PREFIX = "throwaway"
 _OURS = ("postgres", "initdb", "pg_restore", "restic")
 _STOP_SECONDS = 15.0
 _START_SECONDS = 120.0
@@ -123,11 +121,6 @@ class Workplace:
         """Return the folder that only the user of this process may enter."""
         return self.folder / "own"
 
-    def free_bytes(self) -> int:
-        """Return how much may be written here."""
-        found = os.statvfs(self.folder)
-        return found.f_bavail * found.f_frsize
-
 
 @contextlib.contextmanager
 def workplace(base: str, account: Optional[Account]) -> Iterator[Workplace]:
@@ -138,18 +131,15 @@ def workplace(base: str, account: Optional[Account]) -> Iterator[Workplace]:
     """
     if not Path(base).is_dir():
         raise InvalidValue(f"work_dir: {base} is no folder", hint="make it, or choose another one")
-    if len(os.fsencode(f"{base}/{PREFIX}12345678/p/.s.PGSQL.{PORT}")) > SOCKET_PATH_LIMIT:
+    if len(os.fsencode(f"{base}/oncall-{_PREFIX}-12345678/p/.s.PGSQL.{PORT}")) > SOCKET_PATH_LIMIT:
         raise InvalidValue(f"work_dir: {base} is too long a path for a socket", hint="choose a shorter one")
-    sweep(base)
-    place = Workplace(Path(tempfile.mkdtemp(prefix=PREFIX, dir=base)), account)
-    with _guarded(place.folder):
-        owner = {"pid": os.getpid(), "start": process_start(os.getpid()), "boot": _boot_id()}
-        (place.folder / _OWNER).write_text(json.dumps(owner), encoding="ascii")
+    with workspace(_PREFIX, base) as folder, _guarded(folder):
+        place = Workplace(folder, account)
         place.own.mkdir(mode=0o700)
         place.private.mkdir(mode=0o700)
         if account is not None:
-            place.folder.chmod(0o711)
-            os.chown(place.private, account.uid, account.gid)
+            folder.chmod(0o711)
+            give(place.private, account)
             _require_reach(place)
         yield place
 
@@ -174,7 +164,6 @@ def _guarded(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        clear(folder)
         os.close(writing)
         os.waitpid(guard, 0)
 
@@ -220,37 +209,6 @@ def processes_in(folder: Path) -> set[int]:
                 if works_here and (entry / "exe").readlink().name.split(" ")[0] in _OURS:
                     found.add(int(entry.name))
     return found
-
-
-def sweep(base: str) -> list[str]:
-    """Clear what dead runs of this user left below ``base``, and return the folders."""
-    cleared = []
-    for folder in Path(base).glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            about = folder.lstat()
-            if folder.is_symlink() or about.st_uid != os.geteuid():
-                continue
-            if (folder / _OWNER).lstat().st_uid == os.geteuid() and not _alive(folder / _OWNER):
-                clear(folder)
-                cleared.append(str(folder))
-    return cleared
-
-
-def _alive(path: Path) -> bool:
-    owner = json.loads(path.read_text(encoding="ascii"))
-    return bool(owner["boot"] == _boot_id() and process_start(owner["pid"]) == owner["start"])
-
-
-def process_start(pid: int) -> Optional[int]:
-    """Return the start of a process in clock ticks since boot (field 22 of its stat file), None when it is gone."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[19])
-    except OSError:
-        return None
-
-
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 # --- the server -------------------------------------------------------------------------------------------------
