@@ -106,7 +106,10 @@ def parse_cap(text: str, option: str) -> Cap:
     bare = text.strip()
     number = bare[:-1].strip() if bare.endswith("%") else bare
     if not (number.isascii() and number.isdigit()) or (bare.endswith("%") and int(number) > 100):
-        raise InvalidValue(f"{option} must be a number of copies or a share such as 50%, not {text!r}")
+        raise InvalidValue(
+            f"{option} must be a number of copies or a share such as 50%, not {text!r}",
+            hint=f"write {option} as 20 or 50%",
+        )
     return Cap(share=int(number) / 100) if bare.endswith("%") else Cap(number=int(number))
 
 
@@ -117,7 +120,7 @@ def check_policy(policy: Policy) -> Policy:
         InvalidValue: it is a mistake: it keeps nothing by age, or no proven copy.
     """
     if any(number < 0 for number in policy.periods.values()):
-        raise InvalidValue("keep_hourly, keep_daily, keep_weekly and keep_monthly cannot be negative")
+        raise InvalidValue("keep_hourly to keep_monthly cannot be negative", hint="0 keeps none of that period")
     if not any(policy.periods.values()) and policy.within <= 0:
         raise InvalidValue(
             "the policy keeps nothing", hint="give at least one of keep_hourly to keep_monthly, or keep_within"
