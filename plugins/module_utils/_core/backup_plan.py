@@ -1,0 +1,202 @@
+# Copyright (c) The oncall.runbooks maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the collection: it can change without notice.
+
+"""Decides how each database is copied: through a folder that deduplicates well, or as a stream that needs no room."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Optional, Sequence
+
+from .backup import Snapshot, Source, make_tags, read_tags
+from .backup_manifest import DIRECTORY, STREAM
+from .errors import OpsError, PreconditionFailed
+from .redact import printable
+from .result import CRITICAL, OK, UNKNOWN, WARNING, Action, Finding
+from .units import human_duration, human_size, rfc3339
+
+AUTO = "auto"
+MODES = (AUTO, DIRECTORY, STREAM)
+PENDING = "pending"
+REPOSITORY_STEP = "repository:create"
+_MARGIN_RATIO, _MARGIN_BYTES = 1.2, 64 << 20
+_REMOTE = re.compile(r"^(?!local:)[a-z0-9]+:")
+# A later copy adds what changed; a tenth is much for one day, and a quarter of it is left after compression.
+_NEW_SHARE, _LEAST_SHARE = 0.1, 0.25
+
+
+@dataclass(frozen=True)
+class Room:
+    """Free bytes where copies go; None: it cannot be known (the repository is remote)."""
+
+    staging_dir: str
+    staging_bytes: int
+    repository_bytes: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One database to copy. ``estimate_bytes``: its dump without compression. ``blocked``: why it can't be copied."""
+
+    name: str
+    size_bytes: int = 0
+    estimate_bytes: int = 0
+    newest: Optional[datetime] = None
+    blocked: Optional[OpsError] = None
+    form: str = ""
+
+    @property
+    def step_id(self) -> str:
+        """Return the id of its action."""
+        return f"backup:{self.name}"
+
+
+def estimate_dump(table_bytes: int, toast_bytes: int) -> int:
+    """Return how large a dump without compression can get, in bytes.
+
+    Tables without indexes; what is stored out of line counts three times, because it is mostly compressed there, and
+    binary data doubles in a dump.
+
+    >>> estimate_dump(100, 10)
+    120
+    """
+    return table_bytes + 2 * toast_bytes
+
+
+def needed_bytes(estimate: int) -> int:
+    """Return the room that a dump must find, with a margin.
+
+    >>> needed_bytes(0) == 64 << 20
+    True
+    """
+    return int(estimate * _MARGIN_RATIO) + _MARGIN_BYTES
+
+
+def plan_form(candidate: Candidate, mode: str, room: Room) -> Candidate:
+    """Return the candidate with its form, or blocked (``not_enough_space``) when it fits nowhere."""
+    if candidate.blocked is not None:
+        return candidate
+    needed, fits = needed_bytes(candidate.estimate_bytes), candidate.estimate_bytes <= room.staging_bytes
+    fits = needed <= room.staging_bytes
+    if mode == DIRECTORY and not fits:
+        blocked = _no_room(candidate.name, "its dump", needed, room.staging_dir, room.staging_bytes)
+        return replace(candidate, form=DIRECTORY, blocked=blocked)
+    form = STREAM if mode == STREAM or not fits else DIRECTORY
+    least = int(_worth(candidate) * _LEAST_SHARE)
+    if room.repository_bytes is not None and room.repository_bytes < least:
+        blocked = _no_room(candidate.name, "at least its copy", least, "the repository", room.repository_bytes)
+        return replace(candidate, form=form, blocked=blocked)
+    return replace(candidate, form=form)
+
+
+def _worth(candidate: Candidate) -> int:
+    """Return how much a copy may add to the repository."""
+    return int(candidate.estimate_bytes * (1 if candidate.newest is None else _NEW_SHARE))
+
+
+def _no_room(name: str, what: str, needs: int, where: str, has: int) -> PreconditionFailed:
+    return PreconditionFailed(
+        f"back up {printable(name)}: {what} needs {human_size(needs)}, {where} has {human_size(has)} free",
+        code="not_enough_space",
+        hint="make room, choose another staging_dir, or use mode: stream, which needs no staging folder",
+        details={"needed_bytes": needs, "free_bytes": has},
+    )
+
+
+def action_of(candidate: Candidate, command: str, now: datetime) -> Action:
+    """Return the action for one database; ``command`` is the dump's command line."""
+    if candidate.newest is None:
+        reason = "there is no copy of it yet"
+    else:
+        age = max((now - candidate.newest).total_seconds(), 0)
+        reason = f"its newest copy is of {rfc3339(candidate.newest)} ({human_duration(age)} ago)"
+    about = f"{reason}; {candidate.form or 'no form'}, about {human_size(candidate.estimate_bytes)} to dump"
+    return Action(candidate.step_id, "backup", printable(candidate.name), about, command)
+
+
+def create_action(location: str) -> Action:
+    """Return the action that makes the repository."""
+    return Action(REPOSITORY_STEP, "create", location, "there is no repository yet", "restic init")
+
+
+def space_findings(candidates: Sequence[Candidate], room: Room, mode: str) -> list[Finding]:
+    """Return what is to be said about room: streams that were not asked for, and a repository that gets full."""
+    found = []
+    for one in candidates:
+        name = printable(one.name)
+        if one.blocked is not None:
+            found.append(Finding("possible", CRITICAL, one.blocked.message, name))
+            continue
+        if one.form == STREAM and mode == AUTO:
+            text = (
+                f"{name} goes as a stream: {room.staging_dir} has {human_size(room.staging_bytes)} free of the "
+                f"{human_size(needed_bytes(one.estimate_bytes))} that its dump may need; streams deduplicate less"
+            )
+            found.append(Finding("staging_space", WARNING, text, room.staging_bytes, "bytes"))
+        worth = _worth(one)
+        if room.repository_bytes is None:
+            text = f"how much room the repository has cannot be known from here; {name} may add {human_size(worth)}"
+            found.append(Finding("repository_space", OK, text, None, "bytes"))
+        else:
+            status = WARNING if room.repository_bytes < worth else OK
+            has = human_size(room.repository_bytes)
+            text = f"{name} may add {human_size(worth)} before compression, the repository has {has} free"
+            found.append(Finding("repository_space", status, text, room.repository_bytes, "bytes", worth))
+    return found
+
+
+def clock_finding(name: str, taken: datetime, newest: Optional[datetime], here: datetime) -> Optional[Finding]:
+    """Return a finding when the server's clock is older than its newest copy, or far from this host's clock."""
+    if newest is not None and taken <= newest:
+        text = (
+            f"the server's clock says {rfc3339(taken)}, but the newest copy of {printable(name)} is of {rfc3339(newest)}: "
+            "a clock was set back, and copies will be chosen in the wrong order until it has caught up"
+        )
+        return Finding("clock_skew", WARNING, text, (newest - taken).total_seconds(), "s", 0)
+    if abs(here - taken) > timedelta(minutes=5):
+        apart = (here - taken).total_seconds()
+        text = f"the clocks of the server and of this host are {human_duration(abs(apart))} apart"
+        return Finding("clock_skew", WARNING, text, apart, "s", 300)
+    return None
+
+
+def standby_finding() -> Finding:
+    """Return what is to be said when the server is a standby."""
+    text = (
+        "this is a standby: no sentinel can be written, tables that are not logged are empty here, and the server may "
+        "cancel the dump for a conflict with recovery (see max_standby_streaming_delay)"
+    )
+    return Finding("standby", UNKNOWN, text)
+
+
+def pending_tags(source: Source, run: str) -> tuple[str, ...]:
+    """Return the tags of a snapshot that is not proven yet: it counts as nobody's copy."""
+    about = {"kind": PENDING, "of": source.kind, "product": source.product, "name": source.name, "run": run}
+    return make_tags(about)
+
+
+def left_pending(snapshots: Sequence[Snapshot], source: Source) -> tuple[str, ...]:
+    """Return the snapshots of a source that a dead run left unproven."""
+    found = []
+    for snapshot in snapshots:
+        tags = read_tags(snapshot.tags)
+        told = (tags.get("kind"), tags.get("of"), tags.get("product"), snapshot.host, tags.get("name"))
+        if told == (PENDING, source.kind, source.product, source.host, source.name):
+            found.append(snapshot.id)
+    return tuple(found)
+
+
+def local_path(location: str) -> Optional[str]:
+    """Return the folder of a repository on this host, None for one elsewhere.
+
+    >>> local_path("/srv/x"), local_path("local:/srv/x"), local_path("sftp:u@h:/x"), local_path("s3:https://h/b")
+    ('/srv/x', '/srv/x', None, None)
+    """
+    if _REMOTE.match(location):
+        return None
+    return location[len("local:") :] if location.startswith("local:") else location

@@ -1,0 +1,130 @@
+# Copyright (c) The oncall.runbooks maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the collection: it can change without notice.
+
+"""Feeds a dump into the repository without a file: pg_dump, framed as tar members, into restic's standard input.
+
+Memory stays flat: one piece of 8 MiB. The seal is written after pg_dump has ended well, and before the end of the input;
+restic is interrupted otherwise, so that there is never a snapshot of half a dump.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import signal
+import subprocess
+import tarfile
+from typing import IO, Any, Optional, Sequence
+
+from .._core.backup_manifest import DUMP_PART, SEAL_FILE, STREAM_FILE
+from .._core.restic import Written, read_message, read_written
+from .backup_dump import Dumper, OnBytes
+from .command import Completed
+from .process import LineKeeper, deadline, started
+from .restic import RepositoryFailed, Restic
+
+PIECE_BYTES = 8 << 20
+_BLOCK_BYTES = 512
+_PATIENCE_SECONDS = 5.0
+
+
+def stream(
+    restic: Restic,
+    dumper: Dumper,
+    head: Sequence[tuple[str, bytes]],
+    *,
+    host: str,
+    tags: Sequence[str],
+    cwd: str,
+    on_bytes: Optional[OnBytes] = None,
+) -> Written:
+    """Write one snapshot with the files of ``head``, the dump in pieces, and the seal.
+
+    Raises:
+        CommandFailed: pg_dump failed, with a code from _core.backup_dump; there is no snapshot then.
+        RepositoryFailed: restic failed.
+        TimedOut: one of them took longer than it may.
+    """
+    program = restic.stdin_program(STREAM_FILE, host=host, tags=tags)
+    with contextlib.ExitStack() as open_now:
+        sink = open_now.enter_context(started(program, stdin=subprocess.PIPE))
+        source = open_now.enter_context(started(dumper.program(False, cwd)))
+        open_now.enter_context(deadline(sink, restic.repository.timeout))
+        late = open_now.enter_context(deadline(source, dumper.terms.timeout))
+        answers, written = LineKeeper(sink.stderr), _Answers()
+        said = LineKeeper(sink.stdout, written.read)
+        complaints = LineKeeper(source.stderr)
+        try:
+            _feed(sink.stdin, source.stdout, head, on_bytes, lambda: _end_of_dump(dumper, source, complaints, late))
+            sink.stdin.close()
+        except BrokenPipeError:
+            pass  # restic has ended: its exit status and its words say why
+        except BaseException:
+            _interrupt(sink)
+            raise
+        rc = sink.wait()
+        said.text()
+        restic.require_success(program, Completed(rc, "", answers.text()))
+    if written.summary is None:
+        raise RepositoryFailed("back up: restic ended well and named no snapshot")
+    return written.summary
+
+
+class _Answers:
+    """Keeps the summary of restic's messages."""
+
+    def __init__(self) -> None:
+        self.summary: Optional[Written] = None
+
+    def read(self, line: str) -> None:
+        self.summary = read_written(read_message(line)) or self.summary
+
+
+def _end_of_dump(dumper: Dumper, source: Any, complaints: LineKeeper, late: Any) -> None:
+    rc = source.wait()
+    if late.is_set():
+        raise dumper.late()
+    if rc != 0:
+        raise dumper.failure(rc, complaints.text())
+
+
+def _interrupt(sink: Any) -> None:
+    """End restic so that it takes its lock with it; its input stays open until it is gone."""
+    with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        sink.send_signal(signal.SIGINT)
+        sink.wait(_PATIENCE_SECONDS)
+
+
+def _feed(
+    sink: IO[bytes],
+    source: IO[bytes],
+    head: Sequence[tuple[str, bytes]],
+    on_bytes: Optional[OnBytes],
+    require_end: Any,
+) -> None:
+    for name, data in head:
+        _member(sink, name, data)
+    digest, size, number = hashlib.sha256(), 0, 0
+    while piece := source.read(PIECE_BYTES):
+        _member(sink, f"{DUMP_PART}.{number:06d}", piece)
+        digest.update(piece)
+        size, number = size + len(piece), number + 1
+        if on_bytes is not None:
+            on_bytes(size)
+    require_end()
+    seal = {"size_bytes": size, "sha256": digest.hexdigest()}
+    _member(sink, SEAL_FILE, json.dumps(seal, sort_keys=True).encode())
+    sink.write(bytes(2 * _BLOCK_BYTES))
+    sink.flush()
+
+
+def _member(sink: IO[bytes], name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(data), 0o600
+    sink.write(info.tobuf(tarfile.GNU_FORMAT))
+    sink.write(data)
+    sink.write(bytes(-len(data) % _BLOCK_BYTES))
