@@ -25,7 +25,7 @@ def eventually(condition: Any, what: str) -> None:
 
 
 def only_these_are_left(server: Server, count: int) -> None:
-    """Wait until so many client sessions are open besides the one that asks: one that ended, or was refused, lingers."""
+    """Wait until so many client sessions are open besides the one that asks: who ended, or was refused, lingers."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
     eventually(lambda: Database(server, "postgres").fetch(query) == [(count,)], f"{count} sessions to be left")
 

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Iterable, Mapping, Optional, Union
 
 OK, WARNING, CRITICAL, UNKNOWN = "ok", "warning", "critical", "unknown"
@@ -121,9 +121,9 @@ def _render(
         **extra,
         "changed": changed,
         "msg": msg,
-        "plan": [asdict(action) for action in decision.plan],
-        "steps": [asdict(step) for step in steps],
-        "findings": [asdict(finding) for finding in findings],
+        "plan": [dict(vars(action)) for action in decision.plan],  # flat: asdict() would copy deeply, for thousands
+        "steps": [dict(vars(step)) for step in steps],
+        "findings": [dict(vars(finding)) for finding in findings],
         "status": worst(finding.status for finding in findings),
         "before": dict(decision.before),
         "after": dict(after),
