@@ -55,10 +55,13 @@ _BY_WORDS = (
          "failed to load index", "file is shorter", "no such file or directory: pack"),
         "repository_damaged",
     ),
-    (("is there a repository at the following location", "unable to open config file"), "repository_missing"),
     (("permission denied", "operation not permitted", "read-only file system"), "insufficient_privilege"),
     (("connection refused", "no such host", "i/o timeout", "dial tcp", "ssh command exited", "unable to start the sftp",
-      "access denied", "invalidaccesskeyid", "signaturedoesnotmatch", "nosuchbucket"), "repository_unreachable"),
+      "access denied", "invalidaccesskeyid", "signaturedoesnotmatch", "nosuchbucket", "connection reset",
+      "network is unreachable", "no route to host", "tls handshake", "401 unauthorized", "403 forbidden"),
+     "repository_unreachable"),
+    # Last: restic adds these words whatever the reason was for which the repository did not open.
+    (("is there a repository at the following location", "unable to open config file"), "repository_missing"),
 )  # fmt: skip
 
 

@@ -20,7 +20,11 @@ from plugins.module_utils._core.restic import Written, meaning_of, read_message,
         (1, "Fatal: load <snapshot/e5>: invalid data returned", "repository_damaged"),
         (1, "ciphertext verification failed", "repository_damaged"),
         (1, "Fatal: dial tcp 10.0.0.1:443: connect: connection refused", "repository_unreachable"),
+        (1, 'Fatal: unable to open config file: Head "http://h/config": dial tcp: connect: connection refused\n'
+            "Is there a repository at the following location?\nrest:http://h/", "repository_unreachable"),
         (1, "open /r/config: permission denied", "insufficient_privilege"),
+        (1, "Fatal: unable to open config file: stat /r/config: permission denied\n"
+            "Is there a repository at the following location?\n/r", "insufficient_privilege"),
         (2, "", "restic_failed"),
     ],
 )  # fmt: skip
