@@ -1,0 +1,250 @@
+# Copyright (c) The oncall.runbooks maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the collection: it can change without notice.
+
+"""What a repository of backups is worth: how old its copies are, which of them are proven, what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Mapping, Optional, Union
+
+from .backup import Catalog, Copy, Proof, Source
+from .result import CRITICAL, OK, UNKNOWN, WARNING, Decision, Finding, worst
+from .units import count_of, human_duration, rfc3339
+
+# What these codes say is a reading; every other trouble is a mistake of whoever asks, and fails the module.
+READINGS: Mapping[str, str] = {
+    "repository_damaged": CRITICAL,
+    "repository_unreachable": UNKNOWN,
+    "repository_locked": UNKNOWN,
+    "timed_out": UNKNOWN,
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How old the newest good copy and the newest proof may be, in seconds; None is no limit."""
+
+    copy: Optional[float] = 26 * 3600.0
+    proof: Optional[float] = 8 * 86400.0
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What is looked for. Without ``expected`` every source of the repository is judged, else these only.
+
+    ``known``: ids of copies that were there before; None: whether there is a new one is not asked.
+    ``tolerance``: seconds that the clock of a source may be ahead.
+    """
+
+    limits: Limits = Limits()
+    expected: Mapping[Source, Limits] = field(default_factory=dict)
+    products: tuple[str, ...] = ()
+    known: Optional[frozenset[str]] = None
+    tolerance: float = 300
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen. ``catalog`` None: the repository could not be listed, ``findings`` say why.
+
+    ``facts``: of some copies, by id. ``stored_bytes`` None: not asked.
+    """
+
+    catalog: Optional[Catalog]
+    findings: tuple[Finding, ...] = ()
+    facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    stored_bytes: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """One source against its limits; ``newest`` is the newest copy that is not known to be bad."""
+
+    source: Source
+    copies: tuple[Copy, ...]
+    newest: Optional[Copy]
+    proof: Optional[Proof]
+    findings: tuple[Finding, ...]
+
+
+def chosen_sources(catalog: Catalog, policy: Policy) -> tuple[Source, ...]:
+    """Return the sources that are judged, sorted: those expected, or all that there are."""
+    sources = set(policy.expected) or set(catalog.sources())
+    return tuple(
+        sorted((one for one in sources if not policy.products or one.product in policy.products), key=Source.label)
+    )
+
+
+def newest_copies(catalog: Catalog, policy: Policy) -> tuple[Copy, ...]:
+    """Return the newest good copy of each source that is judged."""
+    found = (_newest_good(catalog, source) for source in chosen_sources(catalog, policy))
+    return tuple(copy for copy in found if copy is not None)
+
+
+def report(look: Look, policy: Policy, now: datetime) -> Decision:
+    """Return what there is to say; there is never a plan."""
+    if look.catalog is None:
+        unknown = tuple(
+            Finding("backup_age", UNKNOWN, f"{source.label()}: nobody can tell, the repository could not be read")
+            for source in sorted(policy.expected, key=Source.label)
+        )
+        findings = look.findings + unknown
+        return Decision(msg=look.findings[0].msg, findings=findings, extra=_extra(look, (), Catalog(), now))
+    catalog = look.catalog
+    judged = tuple(_judge(catalog, source, policy, now) for source in chosen_sources(catalog, policy))
+    findings = look.findings + tuple(finding for one in judged for finding in one.findings)
+    return Decision(msg=_line(catalog, judged, findings), findings=findings, extra=_extra(look, judged, catalog, now))
+
+
+def _judge(catalog: Catalog, source: Source, policy: Policy, now: datetime) -> _Judged:
+    copies, newest, proof = catalog.of(source), _newest_good(catalog, source), _newest_proof(catalog, source)
+    limits = policy.expected.get(source, policy.limits)
+    if not copies:
+        missing = Finding("copy_missing", CRITICAL, f"{source.label()}: the repository has no copy of it", 0, "copies")
+        return _Judged(source, copies, None, None, (missing,))
+    findings = [_copy_age(source, newest, limits.copy, now), _proof_age(source, proof, limits.proof, now)]
+    if catalog.verdict_of(copies[-1]) == "bad":
+        msg = f"{source.label()}: the newest copy, of {rfc3339(copies[-1].taken)}, does not restore"
+        findings.append(Finding("copy_bad", CRITICAL, msg))
+    if policy.known is not None and not any(copy.id not in policy.known for copy in copies):
+        msg = f"{source.label()}: no new copy was made, the newest is of {rfc3339(copies[-1].taken)}"
+        findings.append(Finding("no_new_copy", CRITICAL, msg))
+    ahead = [copy for copy in copies if copy.taken > now + timedelta(seconds=policy.tolerance)]
+    if ahead:
+        findings.append(_future(source, ahead[-1], now, policy.tolerance))
+    return _Judged(source, copies, newest, proof, tuple(findings))
+
+
+def _newest_good(catalog: Catalog, source: Source) -> Optional[Copy]:
+    good = [copy for copy in catalog.of(source) if catalog.verdict_of(copy) != "bad"]
+    return good[-1] if good else None
+
+
+def _newest_proof(catalog: Catalog, source: Source) -> Optional[Proof]:
+    """Return the newest proof that a copy restores; one that later turned out to be bad does not count."""
+    proofs = [
+        proof
+        for copy in catalog.of(source)
+        if catalog.verdict_of(copy) == "proven"
+        for proof in [catalog.proof_of(copy)]
+        if proof is not None
+    ]
+    return max(proofs, key=lambda proof: proof.at, default=None)
+
+
+def _copy_age(source: Source, newest: Optional[Copy], limit: Optional[float], now: datetime) -> Finding:
+    if newest is None:
+        return Finding("backup_age", CRITICAL, f"{source.label()}: none of its copies restores", unit="s")
+    return _age("backup_age", f"{source.label()}: the newest copy is", newest.taken, limit, now)
+
+
+def _proof_age(source: Source, proof: Optional[Proof], limit: Optional[float], now: datetime) -> Finding:
+    if proof is None:
+        status = OK if limit is None else CRITICAL
+        msg = f"{source.label()}: no copy was ever proven to restore"
+        return Finding("proof_age", status, msg, None, "s", critical=limit)
+    return _age("proof_age", f"{source.label()}: the newest proof that a copy restores is", proof.at, limit, now)
+
+
+def _age(check: str, what: str, since: datetime, limit: Optional[float], now: datetime) -> Finding:
+    age = (now - since).total_seconds()
+    msg = f"{what} {human_duration(max(age, 0))} old"
+    stale = limit is not None and age > limit
+    if limit is not None and stale:
+        msg = f"{msg}: stale, at most {human_duration(limit)} is allowed"
+    return Finding(check, CRITICAL if stale else OK, msg, round(age, 3), "s", critical=limit)
+
+
+def _future(source: Source, copy: Copy, now: datetime, tolerance: float) -> Finding:
+    ahead = (copy.taken - now).total_seconds()
+    msg = f"{source.label()}: a copy of {rfc3339(copy.taken)} is {human_duration(ahead)} ahead of this host's clock"
+    return Finding("clock_skew", WARNING, msg, round(ahead, 3), "s", warning=tolerance)
+
+
+def _line(catalog: Catalog, judged: tuple[_Judged, ...], findings: tuple[Finding, ...]) -> str:
+    bad = [finding for finding in findings if finding.status != OK]
+    seen = f"{count_of(len(judged), 'source')}, {count_of(len(catalog.copies), 'copy', 'copies')}"
+    first = sorted(bad, key=lambda finding: finding.status != worst(one.status for one in bad))
+    return f"{seen}; {count_of(len(bad), 'finding')}: {first[0].msg}" if bad else f"{seen}: fresh and proven"
+
+
+# --- the result's own keys --------------------------------------------------------------------------------------
+
+
+def _extra(look: Look, judged: tuple[_Judged, ...], catalog: Catalog, now: datetime) -> dict[str, Any]:
+    copies = {copy.id for copy in catalog.copies}
+    orphans = [proof.id for proof in catalog.proofs if proof.of not in copies]
+    return {
+        "sources": [_source_row(one, look, catalog, now) for one in judged],
+        "copies": [_copy_row(copy, catalog, now) for copy in catalog.copies],
+        "strangers": list(catalog.strangers),
+        "orphaned_proofs": orphans,
+        "stored_bytes": look.stored_bytes,
+    }
+
+
+def _about(source: Source) -> dict[str, str]:
+    return {"product": source.product, "host": source.host, "kind": source.kind, "name": source.name}
+
+
+def _source_row(one: _Judged, look: Look, catalog: Catalog, now: datetime) -> dict[str, Any]:
+    newest, proof = one.newest, one.proof
+    return {
+        **_about(one.source),
+        "status": worst(finding.status for finding in one.findings),
+        "copies": len(one.copies),
+        "newest": newest.id if newest else None,
+        "newest_taken": rfc3339(newest.taken) if newest else None,
+        "newest_verdict": catalog.verdict_of(newest) if newest else None,
+        "age_seconds": _seconds(newest.taken if newest else None, now),
+        "proven": proof.of if proof else None,
+        "proven_at": rfc3339(proof.at) if proof else None,
+        "proof_age_seconds": _seconds(proof.at if proof else None, now),
+        "facts": dict(look.facts[newest.id]) if newest and newest.id in look.facts else None,
+    }
+
+
+def _copy_row(copy: Copy, catalog: Catalog, now: datetime) -> dict[str, Any]:
+    proof = catalog.proof_of(copy)
+    return {
+        "id": copy.id,
+        **_about(copy.source),
+        "taken": rfc3339(copy.taken),
+        "age_seconds": _seconds(copy.taken, now),
+        "form": copy.form,
+        "server": copy.server,
+        "size_bytes": copy.size_bytes,
+        "verdict": catalog.verdict_of(copy),
+        "proof": proof.id if proof else None,
+        "proof_at": rfc3339(proof.at) if proof else None,
+    }
+
+
+def _seconds(moment: Optional[datetime], now: datetime) -> Optional[float]:
+    return None if moment is None else round((now - moment).total_seconds(), 3)
+
+
+Fact = Union[str, int, float, bool, None, Mapping[str, Any]]
+
+
+def summary_of_facts(manifest: Mapping[str, Any]) -> dict[str, Fact]:
+    """Return the facts of a copy without its long lists: those are counted.
+
+    >>> summary_of_facts({"format": 1, "tables": [{"rows": 2}, {"rows": 3}], "server": {"major": 18}})
+    {'server': {'major': 18}, 'tables': 2, 'rows': 5}
+    """
+    short: dict[str, Fact] = {}
+    for name, value in manifest.items():
+        if isinstance(value, (list, tuple)):
+            short[name] = len(value)
+        elif name != "format":
+            short[name] = value
+    tables = manifest.get("tables")
+    if isinstance(tables, (list, tuple)):
+        short["rows"] = sum(int(table["rows"]) for table in tables if isinstance(table.get("rows"), int))
+    return short
