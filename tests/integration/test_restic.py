@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from plugins.module_utils._core.backup import make_tags
 from plugins.module_utils._io.process import started
 from plugins.module_utils._io.restic import Repository, RepositoryFailed, Restic
 from tests.support.repositories import TestRepository, make_repository
+from tests.support.sessions import eventually
 
 
 @pytest.fixture
@@ -104,8 +107,24 @@ def test_a_long_text_comes_back_whole(repository: TestRepository, folder: Path) 
     assert repository.restic.read_file(written.snapshot, "/manifest.json") == text
 
 
-def test_tags_can_be_replaced(repository: TestRepository, folder: Path) -> None:
-    written = repository.restic.backup(str(folder), host="db1", tags=make_tags({"kind": "pending"}))
-    repository.restic.retag(written.snapshot, make_tags({"kind": "a b,c"}))
-    (snapshot,) = repository.restic.snapshots()
-    assert snapshot.tags == make_tags({"kind": "a b,c"}) and snapshot.id != written.snapshot
+def test_a_killed_feeder_leaves_no_snapshot(repository: TestRepository) -> None:
+    """The end of its input would be a reason to write one."""
+    program = repository.restic.stdin_program("stream.tar", host="db1", tags=make_tags({"k": "v"}))
+    code = f"""
+import subprocess, sys, time
+from plugins.module_utils._io.process import Program, started
+with started(Program({list(program.argv)!r}, {dict(program.env or {})!r}, dies_with_us=True), stdin=-1) as process:
+    process.stdin.write(bytes(3_000_000))
+    process.stdin.flush()
+    print(process.pid, flush=True)
+    time.sleep(60)
+"""
+    feeder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert feeder.stdout is not None
+    pid = int(feeder.stdout.readline())
+    feeder.kill()
+    feeder.communicate()
+    eventually(
+        lambda: not Path(f"/proc/{pid}/cmdline").exists() or not Path(f"/proc/{pid}/cmdline").read_bytes(), "its end"
+    )
+    assert repository.restic.snapshots() == ()

@@ -9,9 +9,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from .command import Completed
 
 _KEPT_LINES = 400
 _PATIENCE_SECONDS = 5.0
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,16 @@ class Account:
 
 @dataclass(frozen=True)
 class Program:
-    """A program to start. Secrets go by ``env``, never in ``argv``; ``cwd`` None means the root directory."""
+    """A program to start. Secrets go by ``env``, never in ``argv``; ``cwd`` None means the root directory.
+
+    ``dies_with_us``: the kernel (Linux) kills it when the thread that started it ends, whatever ends that.
+    """
 
     argv: Sequence[str]
     env: Optional[Mapping[str, str]] = None
     cwd: Optional[str] = None
     account: Optional[Account] = None
+    dies_with_us: bool = False
 
     def label(self) -> str:
         """Return the command for messages."""
@@ -66,6 +73,7 @@ def started(program: Program, stdin: Any = subprocess.DEVNULL, stdout: Any = sub
             stdout=stdout,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            preexec_fn=_death_wish() if program.dies_with_us else None,
             **_credentials(program.account),
         )
     except FileNotFoundError as error:
@@ -180,6 +188,20 @@ def deadline(process: Any, timeout: float) -> Iterator[threading.Event]:
         yield late
     finally:
         timer.cancel()
+
+
+def _death_wish() -> Optional[Callable[[], None]]:
+    """Return what the child calls before it becomes the program; all that can fail is done here, before the fork."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl, parent = ctypes.CDLL(None, use_errno=True).prctl, os.getpid()
+
+    def wish() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != parent:  # it died between the fork and here
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return wish
 
 
 def _credentials(account: Optional[Account]) -> dict[str, Any]:

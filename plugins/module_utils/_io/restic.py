@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable, Generator, Mapping, Optional, Sequence
 
@@ -90,7 +90,7 @@ class Restic:
         A snapshot of which a part could not be read is taken away again.
         """
         argv = ["backup", "--json", "--host", host, *_tag_arguments(tags), "."]
-        return self._write(self._program(argv, cwd=folder), on_progress)
+        return self._write(replace(self._program(argv, cwd=folder), dies_with_us=True), on_progress)
 
     def _write(self, program: Program, on_progress: Optional[Progress]) -> Written:
         written: list[Written] = []
@@ -117,18 +117,14 @@ class Restic:
             raise RepositoryFailed("back up: restic ended well and named no snapshot")
         return written[-1]
 
-    def retag(self, snapshot: str, tags: Sequence[str]) -> None:
-        """Replace all tags of a snapshot, which gets another id by that; a snapshot that is not there is no error."""
-        self._ask("tag", *(part for tag in tags for part in ("--set", tag)), "--", snapshot)
-
     def stdin_program(self, filename: str, *, host: str, tags: Sequence[str]) -> Program:
         """Return the program that writes its standard input as one file and one snapshot.
 
         Whoever feeds it must end it before the end of its input when the input is not whole: at the end of the input
-        it writes the snapshot, whatever became of the producer.
+        it writes the snapshot, whatever became of the producer. When we are killed, it is killed too.
         """
-        return self._program(["backup", "--json", "--host", host, *_tag_arguments(tags), "--stdin",
-                              "--stdin-filename", filename])  # fmt: skip
+        argv = ["backup", "--json", "--host", host, *_tag_arguments(tags), "--stdin", "--stdin-filename", filename]
+        return replace(self._program(argv), dies_with_us=True)
 
     def read_file(self, snapshot: str, path: str) -> str:
         """Return a text file of a snapshot, all of its lines."""
