@@ -198,7 +198,8 @@ class RedisBackup:
     ) -> Outcome:
         keys = manifest.loaded.total if manifest.loaded else manifest.payload.keys
         count = "keys not counted" if keys is None else f"{keys} keys"
-        msg = f"{self._source.label()}: {count}, {human_size(manifest.payload.size_bytes)}, as snapshot {written.snapshot[:8]}"
+        size = human_size(manifest.payload.size_bytes)
+        msg = f"{self._source.label()}: {count}, {size}, as snapshot {written.snapshot[:8]}"
         facts: Mapping[str, Any] = {
             "snapshot": written.snapshot,
             "taken_at": manifest.taken_at,

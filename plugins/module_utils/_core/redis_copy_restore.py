@@ -1,0 +1,234 @@
+# Copyright (c) The oncall.runbooks maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the collection: it can change without notice.
+
+"""What must be true before a Redis server's data is replaced, and what will be done then.
+
+A server with ``appendonly yes`` starts from its append-only file and ignores a restored RDB. Such a file may begin with
+an RDB (its base), so that the copy is put in that place too: no setting is changed, and no window is left in which the
+server would start empty.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Optional, Tuple
+
+from .backup import Copy
+from .errors import InvalidValue, PreconditionFailed
+from .redis_copy import RedisManifest
+from .result import Action, Decision, Finding
+from .units import rfc3339
+
+BEGUN, RESTORED, UNDONE = "begun", "restored", "undone"
+RECORD_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class AofLayout:
+    """Where the append-only file lies; ``folder`` "" before Redis 7.0, where it is one file."""
+
+    folder: str
+    filename: str
+
+    def entry(self) -> str:
+        """Return its name in the server's data folder."""
+        return self.folder or self.filename
+
+    def files(self) -> dict[str, Optional[str]]:
+        """Return the files that make an append-only file out of an RDB: name to content, None for the RDB itself.
+
+        Source: redis, src/aof.c (manifest of a multi-part AOF; an RDB preamble is known by its magic).
+        """
+        if not self.folder:
+            return {self.filename: None}
+        base = f"{self.filename}.1.base.rdb"
+        return {
+            f"{self.folder}/{base}": None,
+            f"{self.folder}/{self.filename}.manifest": f"file {base} seq 1 type b\n",
+        }
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One server that follows the one that is restored."""
+
+    host: str
+    port: int
+
+    def label(self) -> str:
+        """Return it for messages."""
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class LiveServer:
+    """The server whose data is replaced; ``running`` false: it did not answer, and what is known is from its folder."""
+
+    running: bool
+    role: str
+    port: int
+    pid: int
+    directory: str
+    filename: str
+    aof: Optional[AofLayout]
+    replicas: Tuple[Replica, ...]
+    keys: Optional[int]
+
+    def entries(self) -> tuple[str, ...]:
+        """Return the names in its folder that hold its data."""
+        return (self.filename, *([self.aof.entry()] if self.aof else []))
+
+
+@dataclass(frozen=True)
+class RestoreRecord:
+    """What a restore did, kept in the server's folder; it is what an undo reads.
+
+    ``moved`` are the names that were there before, ``placed`` those that the restore put there.
+    """
+
+    id: str
+    copy: str
+    taken_at: str
+    at: str
+    state: str
+    moved: Tuple[str, ...]
+    placed: Tuple[str, ...]
+    keys_before: Optional[int]
+    fenced: Tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """Return the text of the record."""
+        return json.dumps({"format": RECORD_FORMAT, **asdict(self)}, indent=1, sort_keys=True) + "\n"
+
+    def with_state(self, state: str) -> RestoreRecord:
+        """Return it in another state."""
+        return replace(self, state=state)
+
+
+def read_record(text: str) -> RestoreRecord:
+    """Return a record.
+
+    Raises:
+        ValueError: it is none that can be read.
+    """
+    data = json.loads(text)
+    if not isinstance(data, dict) or data.pop("format", None) != RECORD_FORMAT:
+        raise ValueError("another format")
+    lists = {name: tuple(data[name]) for name in ("moved", "placed", "fenced")}
+    try:
+        return RestoreRecord(**{**data, **lists})
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class RestorePolicy:
+    """What was asked for. ``other_place``: the server may be another one than the one that was copied."""
+
+    source_host: str
+    fence_replicas: bool
+    other_place: bool
+
+
+def refuse(policy: RestorePolicy, live: LiveServer, manifest: RedisManifest) -> None:
+    """Stop before anything is touched where the target is not the one that was meant.
+
+    Raises:
+        PreconditionFailed: codes ``is_standby``, ``replicas_attached``, ``fingerprint_mismatch``.
+    """
+    if live.role not in ("master", ""):
+        raise PreconditionFailed(
+            f"the server on port {live.port} is a replica: its master would overwrite what is restored",
+            code="is_standby",
+            hint="restore the master, or make this one a master first (REPLICAOF NO ONE)",
+        )
+    if live.replicas and not policy.fence_replicas:
+        names = ", ".join(one.label() for one in live.replicas)
+        raise PreconditionFailed(
+            f"replicas follow this server and would throw away their data too: {names}",
+            code="replicas_attached",
+            hint="set fence_replicas to true: they are made masters first and keep what they have",
+        )
+    there, here = (manifest.server.port, manifest.server.directory), (live.port, live.directory)
+    known = bool(manifest.server.directory)
+    if not policy.other_place and (there != here if known else there[0] != here[0]):
+        raise PreconditionFailed(
+            f"the copy is of the server on port {there[0]} in {there[1] or 'an unknown folder'}, "
+            f"the target is on port {here[0]} in {here[1]}",
+            code="fingerprint_mismatch",
+            hint="check the target; set other_place to true when it is meant to be another one",
+            details={"copy": list(there), "target": list(here)},
+        )
+
+
+def plan_restore(copy: Copy, live: LiveServer, commands: tuple[str, str], findings: tuple[Finding, ...]) -> Decision:
+    """Return what a restore does; ``commands`` stop and start the server."""
+    label = copy.source.label()
+    names = ", ".join(live.entries())
+    taken = rfc3339(copy.taken)
+    plan = [
+        Action("fetch", "fetch", label, f"state of {taken}", f"restic restore {copy.id[:8]}"),
+        Action("prove", "load", "throwaway redis-server", "what does not load here is not put there"),
+    ]
+    if live.running:
+        for one in live.replicas:
+            plan.append(
+                Action(f"fence:{one.label()}", "fence", one.label(), "it keeps what it has", "REPLICAOF NO ONE")
+            )
+        plan.append(Action("keep", "save", live.directory, "writers wait; the undo needs what is in memory", "BGSAVE"))
+        plan.append(Action("stop", "stop", f"port {live.port}", "a server overwrites its files", commands[0]))
+    plan.append(Action("place", "rename", live.directory, f"{names}: the present ones are kept aside"))
+    plan.append(Action("start", "start", f"port {live.port}", "it loads the copy", commands[1]))
+    plan.append(Action("verify", "compare", f"port {live.port}", "with the facts of the copy"))
+    return Decision(
+        f"will replace the data of {copy.source.host} with its state of {taken}",
+        tuple(plan),
+        findings,
+        before={"keys": live.keys, "copy": None},
+        after={"keys": None, "copy": copy.id[:8]},
+    )
+
+
+def plan_undo(record: Optional[RestoreRecord], live: LiveServer, commands: tuple[str, str]) -> Decision:
+    """Return what an undo does; nothing where there is no restore to take back."""
+    if record is None or record.state == UNDONE:
+        return Decision("no restore to take back", before={"keys": live.keys}, after={"keys": live.keys})
+    plan = []
+    if live.running:
+        plan.append(Action("stop", "stop", f"port {live.port}", "a server overwrites its files", commands[0]))
+    plan.append(
+        Action("place", "rename", live.directory, f"{', '.join(record.moved) or 'nothing'} of before {record.at}")
+    )
+    plan.append(Action("start", "start", f"port {live.port}", "it loads what it had", commands[1]))
+    plan.append(Action("verify", "compare", f"port {live.port}", "with the number of keys it had"))
+    return Decision(
+        f"will take back the restore of {record.at}",
+        tuple(plan),
+        before={"keys": live.keys, "copy": record.copy[:8]},
+        after={"keys": record.keys_before, "copy": None},
+    )
+
+
+def check_commands(stop: list[str], start: list[str], unit: str) -> tuple[list[str], list[str]]:
+    """Return how the server is stopped and started.
+
+    Raises:
+        InvalidValue: neither the two commands nor a unit were given.
+    """
+    if unit:
+        return ["systemctl", "stop", "--", unit], ["systemctl", "start", "--", unit]
+    if not stop or not start:
+        raise InvalidValue(
+            "how is the server stopped and started?",
+            hint="give systemd_unit, or stop_command and start_command as lists",
+        )
+    return stop, start
+
+
+def summary_of(record: RestoreRecord) -> dict[str, Any]:
+    """Return what a result says about a restore."""
+    return {"id": record.id, "copy": record.copy, "taken_at": record.taken_at, "fenced": list(record.fenced)}
