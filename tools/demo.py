@@ -310,6 +310,8 @@ def remove_tools() -> None:
         shutil.rmtree(real, ignore_errors=True)
         if (ROOT / ".venv").is_symlink():
             (ROOT / ".venv").unlink()
+            with contextlib.suppress(OSError):  # other clones have theirs there
+                real.parent.rmdir()
         shutil.rmtree(ROOT / ".cache", ignore_errors=True)
 
 
