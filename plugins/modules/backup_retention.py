@@ -27,6 +27,11 @@ options:
     type: list
     elements: str
     required: true
+  source_hosts:
+    description: Only copies of these hosts, by their inventory names. Without any, of all hosts.
+    type: list
+    elements: str
+    default: []
   keep_hourly:
     description: Number of hours that keep their newest good copy.
     type: int

@@ -38,12 +38,13 @@ class Cap:
 class Policy:
     """What is kept. Durations in seconds.
 
-    ``periods``: how many hours, days, weeks and months keep their newest good copy; only those that have one count.
+    ``hosts``: whose copies may go; none is all. ``periods``: how many hours, days, weeks and months keep their newest good copy; only those that have one count.
     ``within`` is counted back from a source's newest good copy. ``tolerance``: how far ahead a source's clock may be.
     """
 
     products: tuple[str, ...]
     periods: Mapping[str, int]
+    hosts: tuple[str, ...] = ()
     within: float = 0
     proven: int = 2
     bad: float = 0
@@ -53,6 +54,10 @@ class Policy:
     prune: bool = True
     future_allowed: bool = False
     tolerance: float = 300
+
+    def covers(self, source: Source) -> bool:
+        """Tell whether copies of this source may go at all."""
+        return source.product in self.products and (not self.hosts or source.host in self.hosts)
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,7 @@ def select(catalog: Catalog, policy: Policy, now: datetime) -> Selection:
     removals: list[Removal] = []
     kept: list[tuple[Copy, str]] = []
     for source in catalog.sources():
-        if source.product not in policy.products:
+        if not policy.covers(source):
             continue
         reasons = _reasons_to_keep(catalog, source, policy, now)
         for copy in catalog.of(source):
@@ -152,7 +157,7 @@ def select(catalog: Catalog, policy: Policy, now: datetime) -> Selection:
 def _orphans(catalog: Catalog, policy: Policy) -> tuple[Proof, ...]:
     """Return proofs without a copy; a snapshot that we cannot read may be the copy."""
     there = {copy.id for copy in catalog.copies} | set(catalog.strangers)
-    return tuple(proof for proof in catalog.proofs if proof.of not in there and proof.source.product in policy.products)
+    return tuple(proof for proof in catalog.proofs if proof.of not in there and policy.covers(proof.source))
 
 
 def _reason_to_go(catalog: Catalog, copy: Copy) -> str:
@@ -243,7 +248,7 @@ def decide(facts: Facts, policy: Policy, now: datetime) -> tuple[Decision, Selec
 
 def _refuse_the_future(catalog: Catalog, policy: Policy, now: datetime) -> None:
     limit = now + timedelta(seconds=policy.tolerance)
-    ahead = [copy for copy in catalog.copies if copy.source.product in policy.products and copy.taken > limit]
+    ahead = [copy for copy in catalog.copies if policy.covers(copy.source) and copy.taken > limit]
     if ahead:
         first = ahead[-1]
         raise PreconditionFailed(
@@ -304,15 +309,23 @@ def actions_of(selection: Selection) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 def _findings(catalog: Catalog, policy: Policy) -> tuple[Finding, ...]:
     findings = []
-    known = sorted({copy.source.product for copy in catalog.copies})
-    for product in policy.products:
-        if product not in known:
-            there = f"; it has {', '.join(known)}" if known else ""
-            findings.append(Finding("no_copy", WARNING, f"the repository has no copy of {product}{there}"))
+    sources = catalog.sources()
+    findings += _missing("", policy.products, {source.product for source in sources})
+    findings += _missing(
+        "host ", policy.hosts, {source.host for source in sources if source.product in policy.products}
+    )
     for source in catalog.sources():
-        if source.product in policy.products:
+        if policy.covers(source):
             findings.append(_good_copies(catalog, source))
     return tuple(findings)
+
+
+def _missing(what: str, asked: Iterable[str], there: set[str]) -> Iterable[Finding]:
+    """Yield what was asked for and is not there: it may be a slip of the pen."""
+    known = f"; it has {', '.join(sorted(there))}" if there else ""
+    for name in asked:
+        if name not in there:
+            yield Finding("no_copy", WARNING, f"the repository has no copy of {what}{name}{known}")
 
 
 def _good_copies(catalog: Catalog, source: Source) -> Finding:

@@ -27,6 +27,7 @@ def retention_spec() -> ArgumentSpec:
     return ArgumentSpec(
         {
             "products": {"type": "list", "elements": "str", "required": True},
+            "source_hosts": {"type": "list", "elements": "str", "default": []},
             "keep_hourly": {"type": "int", "default": 24},
             "keep_daily": {"type": "int", "default": 30},
             "keep_weekly": {"type": "int", "default": 0},
@@ -86,6 +87,7 @@ def policy_of(params: Mapping[str, Any], location: str) -> Policy:
     return check_policy(
         Policy(
             products=tuple(params["products"]),
+            hosts=tuple(params["source_hosts"]),
             periods={
                 "hour": params["keep_hourly"],
                 "day": params["keep_daily"],

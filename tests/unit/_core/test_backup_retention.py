@@ -230,6 +230,17 @@ def test_a_product_that_is_not_there_is_told() -> None:
     assert "it has shop" in decision.findings[0].msg
 
 
+def test_copies_of_other_hosts_are_left_alone() -> None:
+    elsewhere = Source("shop", "db2", "postgresql", "app")
+    known = catalog(*(copy(24.0 * days, source) for days in range(1, 5) for source in (APP, elsewhere)),
+                    proofs=(proof(copy(999, elsewhere), "ok"),))  # fmt: skip
+    decision, selection = decide(Facts("/repo", known), policy(hosts=("db1", "db9")), NOW)
+    assert {removal.copy.source for removal in selection.removals} == {APP} and selection.orphans == ()
+    assert [finding.msg for finding in decision.findings if finding.check == "no_copy"] == [
+        "the repository has no copy of host db9; it has db1, db2"
+    ]
+
+
 def test_locks_are_removed_only_where_something_else_is() -> None:
     known = catalog(*(copy(24.0 * days) for days in range(1, 4)))
     plan = decide(Facts("/repo", known, locks=2), policy(), NOW)[0].plan
