@@ -38,8 +38,9 @@ class Cap:
 class Policy:
     """What is kept. Durations in seconds.
 
-    ``hosts``: whose copies may go; none is all. ``periods``: how many hours, days, weeks and months keep their newest good copy; only those that have one count.
-    ``within`` is counted back from a source's newest good copy. ``tolerance``: how far ahead a source's clock may be.
+    ``hosts``: whose copies may go; none is all. ``periods``: how many hours, days, weeks and months keep their newest
+    good copy; only those that have one count. ``within`` is counted back from a source's newest good copy.
+    ``tolerance``: how far ahead a source's clock may be.
     """
 
     products: tuple[str, ...]
@@ -308,7 +309,7 @@ def actions_of(selection: Selection) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def _findings(catalog: Catalog, policy: Policy) -> tuple[Finding, ...]:
-    findings = []
+    findings: list[Finding] = []
     sources = catalog.sources()
     findings += _missing("", policy.products, {source.product for source in sources})
     findings += _missing(
