@@ -1,0 +1,186 @@
+# Copyright (c) The oncall.runbooks maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the collection: it can change without notice.
+
+"""config_backup: files with mode and owner as one snapshot."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any, BinaryIO, Iterator, Optional
+
+from .._core.backup import CONFIG, MANIFEST, Copy, copy_tags
+from .._core.config_copy import (
+    FILES,
+    FORM,
+    ConfigManifest,
+    changes_between,
+    check_paths,
+    name_some,
+    read_config_manifest,
+)
+from .._core.errors import PreconditionFailed
+from .._core.redact import printable
+from .._core.result import OK, WARNING, Action, Decision, Finding, Outcome
+from .._core.units import count_of, human_size, parse_size, rfc3339
+from .._io.config_copy_read import Sink, Tree, TreeReader
+from .._io.config_copy_write import failing
+from .._io.restic import Restic
+from .._io.workspace import ends_in_order, need_room, workspace
+from .copy_steps import Steps
+from .repository import repository_of, source_of
+from .run import Task
+
+
+class ConfigBackup:
+    """Look at everything first; then copy it beside, and store that."""
+
+    def __init__(self, task: Task) -> None:
+        params = task.params
+        self._task = task
+        self._source = source_of(params, CONFIG, params["name"])
+        self._paths = check_paths(params["paths"], "paths")
+        self._exclude = tuple(params["exclude"])
+        self._max_bytes = parse_size(params["max_size"], "max_size")
+        self._restic = Restic(repository_of(params))
+
+    def decide(self) -> Decision:
+        """Read all of it and compare it with the newest copy."""
+        with ends_in_order():
+            tree = self._reader().read(self._paths)
+        if not tree.entries:
+            raise PreconditionFailed("nothing fits paths and exclude", code="nothing_chosen", hint="check both")
+        manifest = self._manifest(tree)
+        self._size = manifest.size_bytes()
+        newest = self._newest()
+        diff = changes_between(newest[1].entries if newest else (), manifest.entries)
+        facts = {"content_hash": manifest.content_hash(), "files": len(manifest.files())}
+        before = {"content_hash": newest[1].content_hash() if newest else None}
+        if newest and self._task.params["only_if_changed"] and before["content_hash"] == facts["content_hash"]:
+            msg = f"nothing has changed since the copy of {rfc3339(newest[0].taken)}"
+            return Decision(msg, findings=_findings(tree), before=before, after=before, extra=_facts(newest[0], diff))
+        reason = ", ".join(f"{len(names)} {word}" for word, names in diff.items() if names) or "unchanged"
+        action = Action("store", "store", self._source.label(), reason, "restic backup")
+        after = {"content_hash": facts["content_hash"]}
+        return Decision(
+            f"will store {count_of(int(facts['files']), 'file')}, {human_size(manifest.size_bytes())}",
+            (action,),
+            _findings(tree),
+            before,
+            after,
+            {"changes": _printable(diff)},
+        )
+
+    def _reader(self) -> TreeReader:
+        return TreeReader(self._exclude, self._max_bytes)
+
+    def _newest(self) -> Optional[tuple[Copy, ConfigManifest]]:
+        if self._task.params["repository_create"] and not self._restic.exists():
+            return None
+        copies = self._restic.catalog().of(self._source)
+        if not copies:
+            return None
+        return copies[-1], read_config_manifest(self._restic.read_file(copies[-1].id, f"/{MANIFEST}"))
+
+    def _manifest(self, tree: Tree) -> ConfigManifest:
+        return ConfigManifest(
+            product=self._source.product,
+            host=self._source.host,
+            name=self._source.name,
+            taken_at=rfc3339(self._task.clock.now()),
+            paths=self._paths,
+            exclude=self._exclude,
+            entries=tuple(tree.entries),
+            skipped=tuple(tree.skipped),
+        )
+
+    def apply(self, decision: Decision) -> Outcome:
+        """Copy into a folder of our own, then store that folder as one snapshot."""
+        if self._task.params["repository_create"] and not self._restic.exists():
+            self._restic.create()
+        steps = Steps(decision, self._task.clock)
+        with steps.doing("store") as note, workspace("config", self._task.params["staging_dir"]) as folder:
+            payload = folder / "copy"
+            payload.mkdir(mode=0o700)
+            moment = self._task.clock.now()
+            need_room(payload, self._size, "the copy")
+            stage = _Stage(payload / FILES)
+            tree = self._reader().read(self._paths, stage.open)
+            manifest = self._manifest(tree)
+            (payload / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+            copy = Copy("", self._source, moment, FORM, "", manifest.size_bytes())
+            written = self._restic.backup(str(payload), host=self._source.host, tags=copy_tags(copy))
+            note.detail = f"snapshot {written.snapshot[:8]}, {human_size(written.added_bytes)} new"
+        files = len(manifest.files())
+        msg = (
+            f"{self._source.label()}: {count_of(files, 'file')}, {human_size(manifest.size_bytes())}, "
+            f"as snapshot {written.snapshot[:8]}"
+        )
+        facts = {
+            **decision.extra,
+            "snapshot": written.snapshot,
+            "taken_at": rfc3339(moment),
+            "files": files,
+            "size_bytes": manifest.size_bytes(),
+            "added_bytes": written.added_bytes,
+        }
+        after = {"content_hash": manifest.content_hash()}
+        return Outcome(msg, tuple(steps.done), _findings(tree), after, facts)
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
+class _Stage:
+    """Where the contents are copied to, each at its own path below one folder of our user alone."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @contextlib.contextmanager
+    def open(self, path: str) -> Iterator[Sink]:
+        target = Path(str(self._root) + path)
+        with failing("stage", path):
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as stream:
+                yield _Writer(stream, path)
+
+
+class _Writer:
+    """Writes chunks; trouble with our own copy is no trouble with the source."""
+
+    def __init__(self, stream: BinaryIO, path: str) -> None:
+        self._stream = stream
+        self._path = path
+
+    def __call__(self, chunk: bytes) -> None:
+        with failing("stage", self._path):
+            self._stream.write(chunk)
+
+
+def _findings(tree: Tree) -> tuple[Finding, ...]:
+    links = [entry.path for entry in tree.entries if entry.kind == "link"]
+    findings = [Finding("read", OK, f"{count_of(len(tree.entries), 'path')} read", len(tree.entries), "paths")]
+    if tree.skipped:
+        named = name_some(f"{one.path} ({one.reason})" for one in tree.skipped)
+        findings.append(Finding("special", OK, f"left out, they hold no content: {named}", len(tree.skipped), "paths"))
+    if tree.unmatched:
+        text = f"fitted nothing: {name_some(tree.unmatched)}"
+        findings.append(Finding("unmatched", WARNING, text, len(tree.unmatched), "patterns"))
+    if links:
+        text = f"kept as links, what they point to is copied only where paths name it: {name_some(links)}"
+        findings.append(Finding("links", OK, text, len(links), "paths"))
+    return tuple(findings)
+
+
+def _printable(diff: dict[str, list[str]]) -> dict[str, list[str]]:
+    return {word: [printable(name) for name in names] for word, names in diff.items()}
+
+
+def _facts(copy: Copy, diff: dict[str, list[str]]) -> dict[str, Any]:
+    return {"snapshot": copy.id, "taken_at": rfc3339(copy.taken), "changes": _printable(diff)}
