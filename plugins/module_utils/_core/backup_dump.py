@@ -16,7 +16,7 @@ _HINTS = {
     "insufficient_privilege": "grant SELECT on everything, or pg_read_all_data (14+); row policies need BYPASSRLS",
     "client_too_old": "install the client programs of the server's major or a newer one",
     "recovery_conflict": "raise max_standby_streaming_delay, switch on hot_standby_feedback, or ask the primary",
-    "lock_timeout": "somebody holds an exclusive lock on a table: see the blocking-locks runbook, or raise lock_timeout",
+    "lock_timeout": "somebody holds an exclusive lock on a table: see the blocking-locks runbook",
     "server_gone": "check the server and its log, then run again",
     "limit_reached": "raise max_locks_per_transaction on the server: a dump locks every table at once",
     "authentication_failed": "pg_dump logs in by itself: check pg_hba.conf and the password",

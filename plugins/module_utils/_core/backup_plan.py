@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Optional, Sequence
 
-from .backup import Snapshot, Source, make_tags, read_tags
 from .backup_manifest import DIRECTORY, STREAM
 from .errors import OpsError, PreconditionFailed
 from .redact import printable
@@ -22,7 +21,6 @@ from .units import human_duration, human_size, rfc3339
 
 AUTO = "auto"
 MODES = (AUTO, DIRECTORY, STREAM)
-PENDING = "pending"
 REPOSITORY_STEP = "repository:create"
 _MARGIN_RATIO, _MARGIN_BYTES = 1.2, 64 << 20
 _REMOTE = re.compile(r"^(?!local:)[a-z0-9]+:")
@@ -81,7 +79,7 @@ def plan_form(candidate: Candidate, mode: str, room: Room) -> Candidate:
     """Return the candidate with its form, or blocked (``not_enough_space``) when it fits nowhere."""
     if candidate.blocked is not None:
         return candidate
-    needed, fits = needed_bytes(candidate.estimate_bytes), candidate.estimate_bytes <= room.staging_bytes
+    needed = needed_bytes(candidate.estimate_bytes)
     fits = needed <= room.staging_bytes
     if mode == DIRECTORY and not fits:
         blocked = _no_room(candidate.name, "its dump", needed, room.staging_dir, room.staging_bytes)
@@ -108,13 +106,11 @@ def _no_room(name: str, what: str, needs: int, where: str, has: int) -> Precondi
     )
 
 
-def action_of(candidate: Candidate, command: str, now: datetime) -> Action:
+def action_of(candidate: Candidate, command: str) -> Action:
     """Return the action for one database; ``command`` is the dump's command line."""
-    if candidate.newest is None:
-        reason = "there is no copy of it yet"
-    else:
-        age = max((now - candidate.newest).total_seconds(), 0)
-        reason = f"its newest copy is of {rfc3339(candidate.newest)} ({human_duration(age)} ago)"
+    reason = "there is no copy of it yet"
+    if candidate.newest is not None:
+        reason = f"its newest copy is of {rfc3339(candidate.newest)}"
     about = f"{reason}; {candidate.form or 'no form'}, about {human_size(candidate.estimate_bytes)} to dump"
     return Action(candidate.step_id, "backup", printable(candidate.name), about, command)
 
@@ -154,8 +150,8 @@ def clock_finding(name: str, taken: datetime, newest: Optional[datetime], here: 
     """Return a finding when the server's clock is older than its newest copy, or far from this host's clock."""
     if newest is not None and taken <= newest:
         text = (
-            f"the server's clock says {rfc3339(taken)}, but the newest copy of {printable(name)} is of {rfc3339(newest)}: "
-            "a clock was set back, and copies will be chosen in the wrong order until it has caught up"
+            f"the server's clock says {rfc3339(taken)}, but the newest copy of {printable(name)} is of "
+            f"{rfc3339(newest)}: a clock was set back, and until it has caught up the wrong copy counts as the newest"
         )
         return Finding("clock_skew", WARNING, text, (newest - taken).total_seconds(), "s", 0)
     if abs(here - taken) > timedelta(minutes=5):
@@ -172,23 +168,6 @@ def standby_finding() -> Finding:
         "cancel the dump for a conflict with recovery (see max_standby_streaming_delay)"
     )
     return Finding("standby", UNKNOWN, text)
-
-
-def pending_tags(source: Source, run: str) -> tuple[str, ...]:
-    """Return the tags of a snapshot that is not proven yet: it counts as nobody's copy."""
-    about = {"kind": PENDING, "of": source.kind, "product": source.product, "name": source.name, "run": run}
-    return make_tags(about)
-
-
-def left_pending(snapshots: Sequence[Snapshot], source: Source) -> tuple[str, ...]:
-    """Return the snapshots of a source that a dead run left unproven."""
-    found = []
-    for snapshot in snapshots:
-        tags = read_tags(snapshot.tags)
-        told = (tags.get("kind"), tags.get("of"), tags.get("product"), snapshot.host, tags.get("name"))
-        if told == (PENDING, source.kind, source.product, source.host, source.name):
-            found.append(snapshot.id)
-    return tuple(found)
 
 
 def local_path(location: str) -> Optional[str]:

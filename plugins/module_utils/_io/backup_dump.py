@@ -62,7 +62,8 @@ class Dumper:
     def program(self, directory: bool, cwd: str, *more: str) -> Program:
         """Return the program; what it leaves running when we die is known by its working directory."""
         argv = [self.tool.path, *dump_arguments(self.terms, directory), f"--snapshot={self.snapshot}", *more]
-        return Program([*argv, f"--dbname={self.login.conninfo(self.database)}"], env=self.login.env, cwd=cwd)
+        argv.append(f"--dbname={self.login.conninfo(self.database)}")
+        return Program(argv, env=self.login.env, cwd=cwd, dies_with_us=True)
 
     def failure(self, rc: int, stderr: str) -> CommandFailed:
         """Return the error for a pg_dump that ended badly."""
@@ -96,7 +97,7 @@ def size_of(folder: Path) -> int:
     for parent, _folders, files in os.walk(folder):
         for name in files:
             try:
-                total += os.lstat(os.path.join(parent, name)).st_size
+                total += Path(parent, name).lstat().st_size
             except FileNotFoundError:
                 continue
     return total

@@ -6,8 +6,8 @@
 
 """Feeds a dump into the repository without a file: pg_dump, framed as tar members, into restic's standard input.
 
-Memory stays flat: one piece of 8 MiB. The seal is written after pg_dump has ended well, and before the end of the input;
-restic is interrupted otherwise, so that there is never a snapshot of half a dump.
+Memory stays flat: one piece of 8 MiB. The seal is written after pg_dump has ended well, and before the end of the
+input; restic is interrupted otherwise, so that there is never a snapshot of half a dump.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import json
 import signal
 import subprocess
 import tarfile
-from typing import IO, Any, Optional, Sequence
+from dataclasses import dataclass
+from typing import IO, Any, Callable, Optional, Sequence
 
 from .._core.backup_manifest import DUMP_PART, SEAL_FILE, STREAM_FILE
 from .._core.restic import Written, read_message, read_written
@@ -32,24 +33,30 @@ _BLOCK_BYTES = 512
 _PATIENCE_SECONDS = 5.0
 
 
+@dataclass(frozen=True)
+class Head:
+    """What goes before the dump, and the name of the host whose it is."""
+
+    host: str
+    files: Sequence[tuple[str, bytes]]
+
+
 def stream(
     restic: Restic,
     dumper: Dumper,
-    head: Sequence[tuple[str, bytes]],
-    *,
-    host: str,
+    head: Head,
     tags: Sequence[str],
     cwd: str,
     on_bytes: Optional[OnBytes] = None,
 ) -> Written:
-    """Write one snapshot with the files of ``head``, the dump in pieces, and the seal.
+    """Write one snapshot with the files of ``head``, the dump in pieces, and the seal; ``cwd`` is pg_dump's.
 
     Raises:
         CommandFailed: pg_dump failed, with a code from _core.backup_dump; there is no snapshot then.
         RepositoryFailed: restic failed.
         TimedOut: one of them took longer than it may.
     """
-    program = restic.stdin_program(STREAM_FILE, host=host, tags=tags)
+    program = restic.stdin_program(STREAM_FILE, host=head.host, tags=tags)
     with contextlib.ExitStack() as open_now:
         sink = open_now.enter_context(started(program, stdin=subprocess.PIPE))
         source = open_now.enter_context(started(dumper.program(False, cwd)))
@@ -59,7 +66,9 @@ def stream(
         said = LineKeeper(sink.stdout, written.read)
         complaints = LineKeeper(source.stderr)
         try:
-            _feed(sink.stdin, source.stdout, head, on_bytes, lambda: _end_of_dump(dumper, source, complaints, late))
+            _feed(
+                sink.stdin, source.stdout, head.files, on_bytes, lambda: _end_of_dump(dumper, source, complaints, late)
+            )
             sink.stdin.close()
         except BrokenPipeError:
             pass  # restic has ended: its exit status and its words say why
@@ -102,29 +111,28 @@ def _interrupt(sink: Any) -> None:
 def _feed(
     sink: IO[bytes],
     source: IO[bytes],
-    head: Sequence[tuple[str, bytes]],
+    files: Sequence[tuple[str, bytes]],
     on_bytes: Optional[OnBytes],
-    require_end: Any,
+    require_end: Callable[[], None],
 ) -> None:
-    for name, data in head:
-        _member(sink, name, data)
+    for name, data in files:
+        sink.write(member(name, data))
     digest, size, number = hashlib.sha256(), 0, 0
     while piece := source.read(PIECE_BYTES):
-        _member(sink, f"{DUMP_PART}.{number:06d}", piece)
+        sink.write(member(f"{DUMP_PART}.{number:06d}", piece))
         digest.update(piece)
         size, number = size + len(piece), number + 1
         if on_bytes is not None:
             on_bytes(size)
     require_end()
     seal = {"size_bytes": size, "sha256": digest.hexdigest()}
-    _member(sink, SEAL_FILE, json.dumps(seal, sort_keys=True).encode())
+    sink.write(member(SEAL_FILE, json.dumps(seal, sort_keys=True).encode()))
     sink.write(bytes(2 * _BLOCK_BYTES))
     sink.flush()
 
 
-def _member(sink: IO[bytes], name: str, data: bytes) -> None:
+def member(name: str, data: bytes) -> bytes:
+    """Return one file of a tar archive: its header, and its data filled up to whole blocks."""
     info = tarfile.TarInfo(name)
     info.size, info.mode = len(data), 0o600
-    sink.write(info.tobuf(tarfile.GNU_FORMAT))
-    sink.write(data)
-    sink.write(bytes(-len(data) % _BLOCK_BYTES))
+    return b"".join((info.tobuf(tarfile.GNU_FORMAT), data, bytes(-len(data) % _BLOCK_BYTES)))
