@@ -115,6 +115,16 @@ def write_stream(folder: Path, database: Database, manifest: Manifest) -> int:
     return len(data)
 
 
+def rewrite_facts(**changes: Any) -> Callable[[Path], None]:
+    """Return what changes single facts of a copy that is about to be stored."""
+
+    def rewrite(folder: Path) -> None:
+        path = folder / "manifest.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    return rewrite
+
+
 def write_tar(path: Path, members: list[tuple[str, bytes]]) -> None:
     with tarfile.open(path, "w") as archive:
         for name, data in members:

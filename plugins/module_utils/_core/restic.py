@@ -41,13 +41,21 @@ _HINTS = {
     "disk_full": "make room where the repository or the staging folder lies",
     "insufficient_privilege": "give the user the right to read and write there",
     "repository_unreachable": "check address, credentials and network of the repository",
+    "incomplete": "a part of the copy is missing; choose another one",
     "restic_failed": "read the text; run restic by hand with the same environment",
 }
+# A pack that the index knows and the storage has not.
+_PACK_GONE = re.compile(r"/data/[0-9a-f]{2}/[0-9a-f]{64}: (?:no such file|file does not exist)")
 # The first that fits decides: a damaged repository may also be one that cannot be decrypted.
 _BY_WORDS = (
     (("no space left on device", "disk quota exceeded"), "disk_full"),
-    (("wrong password or no key found",), "wrong_key"),
+    (("wrong password or no key found", "resolving password failed"), "wrong_key"),
     (("repository is already locked", "unable to create lock"), "repository_locked"),
+    # Before damage: what could not be fetched is not damaged for that.
+    (("connection refused", "no such host", "i/o timeout", "dial tcp", "ssh command exited", "unable to start the sftp",
+      "access denied", "invalidaccesskeyid", "signaturedoesnotmatch", "nosuchbucket", "connection reset",
+      "network is unreachable", "no route to host", "tls handshake", "401 unauthorized", "403 forbidden"),
+     "repository_unreachable"),
     (
         ("ciphertext verification failed", "hash does not match", "invalid data returned", "data seems to be corrupted",
          "load <snapshot/", "load <index/", "blob not found", "not found in index", "repository contains errors",
@@ -55,11 +63,8 @@ _BY_WORDS = (
          "failed to load index", "file is shorter", "no such file or directory: pack"),
         "repository_damaged",
     ),
+    (("not found in snapshot",), "incomplete"),
     (("permission denied", "operation not permitted", "read-only file system"), "insufficient_privilege"),
-    (("connection refused", "no such host", "i/o timeout", "dial tcp", "ssh command exited", "unable to start the sftp",
-      "access denied", "invalidaccesskeyid", "signaturedoesnotmatch", "nosuchbucket", "connection reset",
-      "network is unreachable", "no route to host", "tls handshake", "401 unauthorized", "403 forbidden"),
-     "repository_unreachable"),
     # Last: restic adds these words whatever the reason was for which the repository did not open.
     (("is there a repository at the following location", "unable to open config file"), "repository_missing"),
 )  # fmt: skip
@@ -72,8 +77,9 @@ def meaning_of(rc: int, stderr: str) -> Meaning:
     'wrong_key'
     """
     text = stderr.lower()
+    other = "repository_damaged" if _PACK_GONE.search(text) else "restic_failed"
     code = _BY_EXIT_CODE.get(rc) or next(
-        (code for words, code in _BY_WORDS if any(word in text for word in words)), "restic_failed"
+        (code for words, code in _BY_WORDS if any(word in text for word in words)), other
     )
     return Meaning(code, _HINTS[code])
 

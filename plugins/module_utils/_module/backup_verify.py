@@ -132,7 +132,8 @@ class BackupVerify:
         )
         before = {"copy": copy.id[:8], "verdict": self._before}
         after = {**before, "verdict": "proven" if self._means and self._params["write_proof"] else self._before}
-        return Decision(text, plan, findings, before, after, _extra(copy))
+        verdict = None if self._failed is None else self._failed.status
+        return Decision(text, plan, findings, before, after, {**_extra(copy), "verdict": verdict})
 
     def _find_means(self, copy: Copy) -> Means:
         head, params = read_head(self._restic, copy), self._params
@@ -164,7 +165,7 @@ class BackupVerify:
             means, size = self._means, human_size(self._means.head.manifest.size_bytes)
             where = f"throwaway server {means.server.version}"
             plan = [
-                Action("fetch", "fetch", _label(copy), "only what was restored is proven", f"restic restore {copy.id[:8]}"),
+                Action("fetch", "fetch", _label(copy), "only what is restored counts", f"restic restore {copy.id[:8]}"),
                 Action("load", "load", where, f"{size} of database", f"pg_restore --jobs={means.jobs}"),
                 Action("check", "check", where, "it must be what was copied"),
             ]  # fmt: skip

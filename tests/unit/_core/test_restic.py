@@ -25,6 +25,10 @@ from plugins.module_utils._core.restic import Written, meaning_of, read_message,
         (1, "open /r/config: permission denied", "insufficient_privilege"),
         (1, "Fatal: unable to open config file: stat /r/config: permission denied\n"
             "Is there a repository at the following location?\n/r", "insufficient_privilege"),
+        (1, f"ReadFull(<data/d9c6>): open /r/data/d9/{'d9' * 32}: no such file or directory", "repository_damaged"),
+        (1, "Load(<data/d9c6>): dial tcp: connection reset\nFatal: load <index/d9>: unexpected EOF",
+         "repository_unreachable"),
+        (1, 'cannot dump file: path "/globals.sql" not found in snapshot', "incomplete"),
         (2, "", "restic_failed"),
     ],
 )  # fmt: skip
