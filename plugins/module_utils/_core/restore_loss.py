@@ -91,12 +91,15 @@ class Loss:
         return Finding("loss", WARNING, text, self.rows, "rows")
 
 
-def measure(manifest: Manifest, live: LiveState, now: datetime) -> Loss:
-    """Return what the copy lacks. ``difference`` is rows now less rows in the copy; None where that is not known."""
+def measure(manifest: Manifest, live: LiveState, now: datetime, ignore: Tuple[str, str] = ("", "")) -> Loss:
+    """Return what the copy lacks, but for the table ``ignore``.
+
+    ``difference`` is rows now less rows in the copy; None where that is not known.
+    """
     was = {(table.schema, table.name): table.rows for table in manifest.tables}
     found = {(table.schema, table.name): table.rows for table in live.tables}
     tables = []
-    for name in () if live.unreachable else sorted(was.keys() | found.keys()):
+    for name in () if live.unreachable else sorted((was.keys() | found.keys()) - {ignore}):
         before, rows = was.get(name), found.get(name)
         counted = rows is not None or name not in found
         difference = (rows or 0) - (before or 0) if counted else None

@@ -37,6 +37,10 @@ SELECT d.oid::bigint AS oid, d.datname AS name, pg_catalog.pg_get_userbyid(d.dat
   FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace
  ORDER BY d.oid
 """
+_TEMPLATE_TABLESPACE = """
+SELECT t.spcname AS name FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace
+ WHERE d.datname = 'template0'
+"""
 _SESSIONS = """
 SELECT a.pid, a.usename::text AS user, a.application_name AS application, a.client_addr::text AS client
   FROM pg_catalog.pg_stat_activity a
@@ -97,15 +101,20 @@ def _free_bytes(data_directory: Optional[str], identifier: str) -> Optional[int]
 
 
 def create_statement(database: Database, name: str, owner: str, tablespace: str, server: ServerState) -> str:
-    """Return the statement that makes an empty database as the copied one was, quoted by the server."""
-    clauses = locale_clauses(database.major, server)
-    words = {key: value for key, value in clauses.items() if key == "LOCALE_PROVIDER"}
-    texts = {key: value for key, value in clauses.items() if key != "LOCALE_PROVIDER"}
-    form = "CREATE DATABASE %%I OWNER %%I TEMPLATE template0 TABLESPACE %%I"
-    form += "".join(f" {key} {value}" for key, value in words.items()) + "".join(f" {key} %%L" for key in texts)
-    marks = ", ".join(["%s"] * (3 + len(texts)))
-    query = f"SELECT pg_catalog.format('{form}', {marks}) AS sql"
-    return str(database.fetch(query, [name, owner, tablespace, *texts.values()])[0]["sql"])
+    """Return the statement that makes an empty database as the copied one was, quoted by the server.
+
+    The tablespace is only named where it is not the template's: to name one takes a right that an owner may not have.
+    """
+    clauses = [
+        (key, value) for key, value in locale_clauses(database.major, server).items() if key != "LOCALE_PROVIDER"
+    ]
+    provider = locale_clauses(database.major, server).get("LOCALE_PROVIDER")
+    form, names = "CREATE DATABASE %I OWNER %I TEMPLATE template0", [name, owner]
+    if tablespace != database.fetch(_TEMPLATE_TABLESPACE)[0]["name"]:
+        form, names = form + " TABLESPACE %I", [*names, tablespace]
+    form += f" LOCALE_PROVIDER {provider}" if provider else ""
+    form += "".join(f" {key} %L" for key, _value in clauses)
+    return quoted(database, form, *names, *(value for _key, value in clauses))
 
 
 def quoted(database: Database, form: str, *names: str) -> str:

@@ -26,6 +26,7 @@ from .._core.units import count_of, human_duration, rfc3339
 from .._io import restore_aside as aside
 from .._io.backup_fetch import read_head
 from .._io.backup_load import restore_tool
+from .._io.backup_sentinel import SCHEMA, TABLE
 from .._io.postgres import advisory_lock
 from .._io.postgres_tools import Tool
 from .._io.restic import Restic
@@ -58,6 +59,9 @@ class Restore:
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
         params = ground.task.params
+        missing = [name for name in ("repository", "product", "source_host") if not params[name]]
+        if missing:
+            raise InvalidValue(f"to restore, {', '.join(missing)} must be given", code="invalid_arguments")
         self._source = source_of(params, POSTGRESQL, ground.wish.database)
         self._at = parse_at(params["at"], "at") if params["at"] else None
         self._restic = Restic(repository_of(params))
@@ -110,7 +114,7 @@ class Restore:
             live = LiveState(unreachable=f"there is no database {printable(wish.target)}")
         else:
             live = aside.count_live(ground.target, wish.target, ground.means.loss_time, ground.task.clock)
-        loss = measure(manifest, live, ground.task.clock.now())
+        loss = measure(manifest, live, ground.task.clock.now(), (SCHEMA, TABLE))
         owner = plan.live.owner if plan.live is not None else manifest.owner
         loader = Loader(ground, self._restic, copy, manifest)
         return _Work(copy, manifest, plan, loss, tool, loader.create_statement(plan, owner))
