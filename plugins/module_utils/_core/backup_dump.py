@@ -37,6 +37,7 @@ _BY_WORDS = (
     (("server closed the connection", "terminating connection", "connection to server was lost", "lost connection",
       "invalid snapshot identifier", "connection refused", "could not connect", "the database system is"),
      "server_gone"),
+    (("worker process died unexpectedly",), "killed"),
 )  # fmt: skip
 
 

@@ -12,7 +12,6 @@ import contextlib
 import os
 import re
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, Mapping, Optional, Sequence
@@ -21,6 +20,7 @@ from .._core.errors import InvalidValue, PreconditionFailed
 from .command import CommandRunner
 from .postgres import Target
 from .process import Account
+from .workspace import give, workspace
 
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)(?:\.(\d+))?")
 _FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/local/pgsql/bin")
@@ -97,6 +97,7 @@ class Login:
 def login(target: Target, account: Optional[Account] = None) -> Iterator[Login]:
     """Give the log-in to a target; the service file (0600, owned by ``account``) is gone afterwards.
 
+    One that a killed run left is cleared by the next log-in.
     A service that the options name stays where it is: only the user that it belongs to may be ``account`` then.
 
     Raises:
@@ -108,18 +109,13 @@ def login(target: Target, account: Optional[Account] = None) -> Iterator[Login]:
         secret = parameters.pop("password", None)
         yield Login({**environment, **({"PGPASSWORD": secret} if secret else {})}, parameters)
         return
-    folder = tempfile.mkdtemp(prefix="oncall-login-")
-    try:
-        path = Path(folder) / "pg_service.conf"
+    lines = "".join(f"{key}={_one_line(key, value)}\n" for key, value in parameters.items())
+    with workspace("login", account=account) as folder:
+        path = folder / "pg_service.conf"
         path.touch(mode=0o600)
-        lines = "".join(f"{key}={_one_line(key, value)}\n" for key, value in parameters.items())
         path.write_text(f"[{_SERVICE}]\n{lines}", encoding="utf-8")
-        if account is not None and os.geteuid() == 0:
-            os.chown(folder, account.uid, account.gid)
-            os.chown(path, account.uid, account.gid)
+        give(path, account)
         yield Login({**environment, "PGSERVICEFILE": str(path)}, {"service": _SERVICE})
-    finally:
-        shutil.rmtree(folder)
 
 
 def _quoted(value: str) -> str:
