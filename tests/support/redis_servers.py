@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 import redis
+import redis.backoff
+import redis.retry
 
 PATIENCE_SECONDS = 30.0
 
@@ -76,7 +78,8 @@ class TestRedis:
         return False
 
     def client(self, db: int = 0, **options: Any) -> Any:
-        return redis.Redis(port=self.port, password=self.password or None, db=db, **options)
+        never = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
+        return redis.Redis(port=self.port, password=self.password or None, db=db, retry=never, **options)
 
     def command(self, action: str) -> list[str]:
         """Return a command that starts or stops the server, as an administrator would give it."""

@@ -118,10 +118,10 @@ def read_record(text: str) -> RestoreRecord:
     data = json.loads(text)
     if not isinstance(data, dict) or data.pop("format", None) != RECORD_FORMAT:
         raise ValueError("another format")
-    lists = {name: tuple(data[name]) for name in ("moved", "placed", "fenced")}
     try:
+        lists = {name: tuple(data[name]) for name in ("moved", "placed", "fenced")}
         return RestoreRecord(**{**data, **lists})
-    except TypeError as error:
+    except (TypeError, KeyError) as error:
         raise ValueError(str(error)) from error
 
 

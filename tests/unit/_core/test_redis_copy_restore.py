@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timezone
+
+import pytest
+
+from plugins.module_utils._core.backup import Copy, Source
+from plugins.module_utils._core.errors import InvalidValue, PreconditionFailed
+from plugins.module_utils._core.redis_copy_restore import (
+    AofLayout,
+    LiveServer,
+    Replica,
+    RestorePolicy,
+    RestoreRecord,
+    check_commands,
+    plan_restore,
+    plan_undo,
+    read_record,
+    refuse,
+)
+from tests.unit._core.test_redis_copy import MANIFEST
+
+LIVE = LiveServer(True, "master", 6379, 42, "/var/lib/redis", "dump.rdb", None, (), 10)
+POLICY = RestorePolicy("c1", False, False)
+COPY = Copy("ab" * 32, Source("shop", "c1", "redis", "redis"), datetime(2026, 9, 18, 4, tzinfo=timezone.utc))
+RECORD = RestoreRecord("1", "ab", "t", "t", "restored", ("dump.rdb",), ("dump.rdb",), 10)
+
+
+@pytest.mark.parametrize(
+    ("live", "policy", "code"),
+    [
+        (LIVE, POLICY, None),
+        (replace(LIVE, role="slave"), POLICY, "is_standby"),
+        (replace(LIVE, replicas=(Replica("r", 1),)), POLICY, "replicas_attached"),
+        (replace(LIVE, replicas=(Replica("r", 1),)), replace(POLICY, fence_replicas=True), None),
+        (replace(LIVE, port=6380), POLICY, "fingerprint_mismatch"),
+        (replace(LIVE, directory="/srv/other"), POLICY, "fingerprint_mismatch"),
+        (replace(LIVE, port=6380), replace(POLICY, other_place=True), None),
+    ],
+)
+def test_only_the_target_that_was_meant_is_overwritten(live, policy, code):
+    if code is None:
+        refuse(policy, live, MANIFEST)
+        return
+    with pytest.raises(PreconditionFailed) as failure:
+        refuse(policy, live, MANIFEST)
+    assert (failure.value.code, bool(failure.value.hint)) == (code, True)
+
+
+@pytest.mark.parametrize(("directory", "port", "code"), [("", 6379, None), ("", 6380, "fingerprint_mismatch")])
+def test_a_server_that_did_not_tell_its_folder_is_known_by_its_port(directory, port, code):
+    manifest = replace(MANIFEST, server=replace(MANIFEST.server, directory=directory, port=port))
+    if code is None:
+        refuse(POLICY, LIVE, manifest)
+        return
+    with pytest.raises(PreconditionFailed):
+        refuse(POLICY, LIVE, manifest)
+
+
+def test_the_plan_of_a_running_server_keeps_stops_and_fences():
+    live = replace(LIVE, replicas=(Replica("r", 1),), aof=AofLayout("appendonlydir", "appendonly.aof"))
+    plan = plan_restore(COPY, live, ("stop it", "start it"), ()).plan
+    assert [one.id for one in plan] == ["fetch", "prove", "fence:r:1", "keep", "stop", "place", "start", "verify"]
+    assert "dump.rdb, appendonlydir" in plan[5].reason
+
+
+def test_a_server_that_is_down_is_not_stopped():
+    plan = plan_restore(COPY, replace(LIVE, running=False), ("stop", "start"), ()).plan
+    assert [one.id for one in plan] == ["fetch", "prove", "place", "start", "verify"]
+
+
+def test_the_rdb_becomes_the_base_of_an_append_only_file():
+    assert AofLayout("", "a.aof").files() == {"a.aof": None}
+    files = AofLayout("d", "a.aof").files()
+    assert files == {"d/a.aof.1.base.rdb": None, "d/a.aof.manifest": "file a.aof.1.base.rdb seq 1 type b\n"}
+
+
+def test_a_record_comes_back_as_it_was():
+    assert read_record(RECORD.to_json()) == RECORD
+    for text in ("", "{}", "[]", '{"format": 1, "moved": [], "placed": [], "fenced": []}'):
+        with pytest.raises(ValueError):
+            read_record(text)
+
+
+@pytest.mark.parametrize("record", [None, RECORD.with_state("undone")])
+def test_without_a_restore_there_is_nothing_to_undo(record):
+    assert plan_undo(record, LIVE, ("stop", "start")).plan == ()
+
+
+def test_how_to_stop_and_start_must_be_said():
+    assert check_commands([], [], "redis.service")[0] == ["systemctl", "stop", "--", "redis.service"]
+    assert check_commands(["a"], ["b"], "") == (["a"], ["b"])
+    for stop, start in ((["a"], []), ([], ["b"]), ([], [])):
+        with pytest.raises(InvalidValue):
+            check_commands(stop, start, "")
