@@ -1,0 +1,136 @@
+"""The backup runbooks as a user runs them: a database, a Redis server and files, copied, proven, and thinned out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plugins.module_utils._core.backup import Source
+from tests.support.copies import add_copy, snapshots
+from tests.support.playbooks import Playbooks
+from tests.support.redis_servers import TestRedis, fill, redis_servers
+from tests.support.repositories import PASSWORD, TestRepository, make_repository
+from tests.support.servers import Database, client_bin_dir
+
+pytestmark = pytest.mark.majors(minimum=18)  # the modules' own tests run on every major
+BACKUP, VERIFY = "playbooks/backup.yml", "playbooks/backup-verify.yml"
+ESCROW = "escrow-secret-91ab"
+CREATE = ("-e", "backup_repository_create=true")
+
+
+class Product:
+    """A database, a cache and an application's files, and an inventory that knows them."""
+
+    def __init__(self, folder: Path, database: Database, redis: TestRedis) -> None:
+        self.folder, self.database, self.redis = folder, database, redis
+        self.playbooks = Playbooks(folder)
+        self.repository: TestRepository = make_repository(folder, create=False)
+        self.locks = folder / "locks"
+        self.files = folder / "shop"
+        self.files.mkdir()
+        (self.files / ".env").write_text("TOKEN=env-secret-4711\n")
+        database.execute("CREATE TABLE orders (id int PRIMARY KEY, body text)")
+        database.execute("INSERT INTO orders SELECT n, repeat('x', 20) FROM generate_series(1, 1000) AS n")
+        (folder / "staging").mkdir()
+        (folder / "staging").chmod(0o755)
+        folder.chmod(0o755)
+
+    def write_inventory(self, **changes: Any) -> None:
+        server = self.database.server
+        login = {"login_host": server.host, "login_port": server.port, "login_user": "postgres"}
+        common = {
+            "backup_product": "shop",
+            "backup_repository": self.repository.options,
+            "backup_repository_packages": [],
+            "backup_repository_escrow_password": ESCROW,
+            "backup_staging_dir": str(self.folder / "staging"),
+            "backup_database_client_bin_dirs": [str(client_bin_dir(18))],
+            "backup_verify_client_bin_dirs": [str(client_bin_dir(18))],
+            "backup_verify_server_bin_dirs": [str(server.bin_dir)],
+            "preflight_lock_directory": str(self.locks),
+            "preflight_disk_paths": [str(self.folder)],
+            "preflight_disk_critical_percent": 100,
+            "preflight_inodes_critical_percent": 100,
+        }
+        database = {
+            "database_login": {**login, "login_db": self.database.name},
+            "backup_databases": [self.database.name],
+        }
+        groups = {
+            "database": {"db1": {**database, **changes.pop("db1", {})}},
+            "cache": {"cache1": {"backup_redis": True, "redis_login": self.redis.options}},
+            "app": {"app1": {"backup_config": [{"name": "shop", "paths": [str(self.files)]}]}},
+            "proxy": {"proxy1": changes.pop("proxy1", {})},
+        }
+        self.playbooks.write_inventory(groups, **{**common, **changes})
+
+    def copies(self) -> list[tuple[str, str, str]]:
+        """Return host, kind and verdict of each copy."""
+        catalog = self.repository.catalog()
+        return sorted((one.source.host, one.source.kind, catalog.verdict_of(one)) for one in catalog.copies)
+
+
+@pytest.fixture
+def product(tmp_path: Path, database: Database) -> Iterator[Product]:
+    with redis_servers(tmp_path / "redis") as make:
+        redis: Callable[..., TestRedis] = make
+        server = redis(password="cache-secret-83")
+        fill(server)
+        here = Product(tmp_path, database, server)
+        here.write_inventory()
+        yield here
+
+
+KINDS = [("app1", "config"), ("cache1", "redis"), ("db1", "postgresql")]
+
+
+def test_copy_prove_and_thin_out(product: Product) -> None:
+    check = product.playbooks.run(BACKUP, "--check", "--diff", *CREATE)
+    assert check.rc == 0 and not product.repository.location.exists(), check.output[-4000:]
+    assert check.step("db1", "database")["planned"] >= 1 and check.step("cache1", "redis")["planned"] >= 1
+
+    first = product.playbooks.run(BACKUP, *CREATE)
+    assert first.rc == 0, first.output[-6000:]
+    assert product.copies() == [(*kind, "unproven") for kind in KINDS]
+    assert list(product.locks.iterdir()) == []
+    never_proven = [notice for notice in first.step("db1", "verify")["notices"] if notice["check"] == "proof_age"]
+    assert never_proven and never_proven[0]["status"] == "critical"
+
+    predicted = product.playbooks.run(VERIFY, "--check", "--diff")
+    assert predicted.rc == 0 and {verdict for *_kind, verdict in product.copies()} == {"unproven"}, predicted.output
+    proven = product.playbooks.run(VERIFY)
+    assert proven.rc == 0, proven.output[-6000:]
+    assert product.copies() == [(*kind, "proven") for kind in KINDS]
+
+    source = Source("shop", "db1", "postgresql", product.database.name)
+    old = [add_copy(product.repository, datetime.now(timezone.utc) - timedelta(days=days), source) for days in (2, 3)]
+    product.write_inventory(backup_keep_hourly=0, backup_keep_daily=1, backup_keep_proven=1, backup_max_removals="2")
+    again = product.playbooks.run(BACKUP)
+    assert again.rc == 0, again.output[-6000:]
+    assert product.copies() == [(*kind, verdict) for kind in KINDS for verdict in ("proven", "unproven")]
+    assert not snapshots(product.repository) & set(old)
+    assert again.step("db1", "retention")["done"] == 3  # two copies, and their room
+    for run in (check, first, proven, again):
+        text = run.output + json.dumps(run.summary)
+        assert not any(secret in text for secret in (PASSWORD, ESCROW, "cache-secret-83", "env-secret-4711"))
+
+
+def test_what_cannot_be_copied_is_told_and_the_others_have_their_copies(product: Product) -> None:
+    lost = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    product.write_inventory(db1={"backup_databases": ["nowhere"]}, proxy1=lost)
+    run = product.playbooks.run(BACKUP, *CREATE)
+    assert run.rc != 0 and run.summary["hosts"]["proxy1"]["steps"][0]["status"] != "ok", run.output[-4000:]
+    assert run.step("db1", "database")["notices"][0]["check"] == "database_missing"
+    assert product.copies() == [(*kind, "unproven") for kind in KINDS[:2]]
+    assert "copy_missing" in {notice["check"] for notice in run.step("db1", "verify")["notices"]}
+    assert "no copy is removed, because of db1, proxy1" in run.output and list(product.locks.iterdir()) == []
+
+
+def test_without_a_repository_nothing_is_made_unasked(product: Product) -> None:
+    run = product.playbooks.run(BACKUP)
+    assert run.rc == 2 and "repository_missing" in run.output and not product.repository.location.exists()
