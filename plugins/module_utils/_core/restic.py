@@ -58,9 +58,10 @@ _BY_WORDS = (
      "repository_unreachable"),
     (
         ("ciphertext verification failed", "hash does not match", "invalid data returned", "data seems to be corrupted",
-         "load <snapshot/", "load <index/", "blob not found", "not found in index", "not found in repository", "repository contains errors",
-         "unexpected eof", "truncated", "is damaged", "no key found to decrypt", "invalid header", "id does not match",
-         "failed to load index", "file is shorter", "no such file or directory: pack"),
+         "load <snapshot/", "load <index/", "blob not found", "not found in index", "not found in repository",
+         "repository contains errors", "unexpected eof", "truncated", "is damaged", "no key found to decrypt",
+         "invalid header", "id does not match", "failed to load index", "file is shorter",
+         "no such file or directory: pack"),
         "repository_damaged",
     ),
     (("not found in snapshot",), "incomplete"),

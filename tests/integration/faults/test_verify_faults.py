@@ -353,15 +353,16 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount")
-@pytest.mark.parametrize("extra", [1, 50])
+@pytest.mark.parametrize("megabytes", [1, 90], ids=["fetch", "load"])
 @fault("disk full in the middle of a verification", STAGE, UNKNOWN)
 def test_the_disk_fills_up(
     repository: TestRepository, shop: Database, small_disk: Callable[[int], Path],
-    monkeypatch: pytest.MonkeyPatch, extra: int,
+    monkeypatch: pytest.MonkeyPatch, megabytes: int,
 ) -> None:  # fmt: skip
     """The room is measured on another disk, so that it is found out while the work goes on."""
+    shop.execute("INSERT INTO noise SELECT g, md5(g::text) || md5((-g)::text) FROM generate_series(1, 500000) g")
     copy_id = add_database_copy(repository, shop)
-    folder = small_disk(extra << 20)
+    folder = small_disk(megabytes << 20)
     much = type("Usage", (), {"free": 1 << 50})
     monkeypatch.setattr("plugins.module_utils._module.backup_verify.shutil.disk_usage", lambda _path: much)
     result = run_ok(MODULE, options(repository, shop, work_dir=str(folder)))
