@@ -156,7 +156,7 @@ taken_at:
   type: str
   sample: "2026-09-18T04:00:00Z"
 changes:
-  description: Names of what was added, changed and removed since the newest copy.
+  description: Names of what was added, changed and removed since the newest copy, at most 500 of each.
   returned: success
   type: dict
   sample: {added: [], changed: [/etc/shop/env], removed: []}

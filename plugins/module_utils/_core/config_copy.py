@@ -130,7 +130,7 @@ def check_paths(paths: Iterable[str], option: str) -> tuple[str, ...]:
     Raises:
         InvalidValue: one is relative, has ``..`` or a NUL in it, or there is none.
     """
-    kept = tuple(path.rstrip("/") or "/" for path in paths)
+    kept = tuple(path.rstrip("/") or path[:1] for path in paths)
     for path in kept:
         if not is_plain(path):
             raise InvalidValue(

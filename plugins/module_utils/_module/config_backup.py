@@ -35,6 +35,8 @@ from .copy_steps import Steps
 from .repository import repository_of, source_of
 from .run import Task
 
+_LISTED = 500
+
 
 class ConfigBackup:
     """Look at everything first; then copy it beside, and store that."""
@@ -179,7 +181,7 @@ def _findings(tree: Tree) -> tuple[Finding, ...]:
 
 
 def _printable(diff: dict[str, list[str]]) -> dict[str, list[str]]:
-    return {word: [printable(name) for name in names] for word, names in diff.items()}
+    return {word: [printable(name) for name in names[:_LISTED]] for word, names in diff.items()}
 
 
 def _facts(copy: Copy, diff: dict[str, list[str]]) -> dict[str, Any]:
