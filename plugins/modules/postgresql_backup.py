@@ -230,7 +230,7 @@ copies:
       sample: 5c0e2a1f9d1c7b6a4e3f2d1c0b9a88776655443322110fedcba9876543210abc
     taken_at: {description: "The moment whose state it holds, by the server's clock.", type: str, returned: always, sample: '2026-11-21T02:00:04Z'}
     size_bytes: {description: Size of the dump., type: int, returned: always, sample: 640234234}
-    added_bytes: {description: How much was new to the repository., type: int, returned: always, sample: 12345678}
+    added_bytes: {description: "How much was new to the repository, before it compressed it.", type: int, returned: always, sample: 12345678}
     seconds: {description: How long it took., type: float, returned: always, sample: 14.2}
     tables: {description: How many tables it has., type: int, returned: always, sample: 57}
     rows: {description: How many rows they have together., type: int, returned: always, sample: 3912345}

@@ -78,7 +78,10 @@ def test_check_then_run(
 
     done = run_ok(MODULE, options)
     assert done["plan"] == checked["plan"] and done["changed"]
-    assert [step["status"] for step in done["steps"]] == ["done"]
+    assert [(step["id"].split(":")[0], step["status"]) for step in done["steps"]] == [
+        ("sentinel", "done"),
+        ("backup", "done"),
+    ]
     (copy,) = done["copies"]
     assert (copy["form"], copy["tables"], copy["rows"]) == (mode, 2, 1001)
     assert copy["size_bytes"] > 10_000 and copy["added_bytes"] > 1000
@@ -115,7 +118,7 @@ def test_globals_hold_the_roles(options: dict[str, Any], repository: TestReposit
     name = role(password="hidden")
     (copy,) = run_ok(MODULE, {**options, "mode": "stream"})["copies"]
     text = untar(repository, copy, "globals.sql").decode()
-    assert f"CREATE ROLE {name}" in text and "SCRAM-SHA-256" in text
+    assert f"CREATE ROLE {name}" in text and "PASSWORD '" in text
     (copy,) = run_ok(MODULE, {**options, "globals": "none"})["copies"]
     assert manifest_of(repository, copy)["globals"] == "left out: not wanted"
 
@@ -133,7 +136,7 @@ def test_a_managed_server_gives_what_its_role_may(
     facts = manifest_of(repository, copy)
     assert facts["sentinel"] is None and copy["sentinel"] is None
     assert facts["globals"] == "without passwords"
-    assert "SCRAM" not in repository.restic.read_file(copy["snapshot"], "/globals.sql")
+    assert "PASSWORD '" not in repository.restic.read_file(copy["snapshot"], "/globals.sql")
     failed = run_failed(MODULE, {**options, "login_user": reader, "globals": "required"})
     assert failed["failure"]["code"] == "insufficient_privilege"
 
@@ -149,7 +152,7 @@ def test_several_databases_fail_one_by_one(
     assert "critical" in {one["status"] for one in checked["findings"]}
     failed = run_failed(MODULE, options)
     assert failed["failure"]["code"] == "insufficient_privilege"
-    assert [step["status"] for step in failed["steps"]] == ["failed", "done"]
+    assert [step["status"] for step in failed["steps"]] == ["failed", "skipped", "done"]
     assert [one["code"] for one in failed["copies"]] == ["insufficient_privilege", ""]
     assert failed["plan"] == checked["plan"] and failed["changed"]
     assert ids(repository) == [failed["copies"][1]["snapshot"]]
@@ -218,7 +221,7 @@ def test_the_repository_is_made_when_there_is_none(
     checked = run_ok(MODULE, options, check=True)
     assert not (tmp_path / "new").exists()
     done = run_ok(MODULE, options)
-    assert [step["id"].split(":")[0] for step in done["steps"]] == ["repository", "backup"]
+    assert [step["id"].split(":")[0] for step in done["steps"]] == ["repository", "sentinel", "backup"]
     assert done["plan"] == checked["plan"]
 
 

@@ -53,6 +53,11 @@ class Candidate:
         """Return the id of its action."""
         return f"backup:{self.name}"
 
+    @property
+    def sentinel_id(self) -> str:
+        """Return the id of the action that writes its sentinel."""
+        return f"sentinel:{self.name}"
+
 
 def estimate_dump(table_bytes: int, toast_bytes: int) -> int:
     """Return how large a dump without compression can get, in bytes.
@@ -113,6 +118,12 @@ def action_of(candidate: Candidate, command: str) -> Action:
         reason = f"its newest copy is of {rfc3339(candidate.newest)}"
     about = f"{reason}; {candidate.form or 'no form'}, about {human_size(candidate.estimate_bytes)} to dump"
     return Action(candidate.step_id, "backup", printable(candidate.name), about, command)
+
+
+def sentinel_action(candidate: Candidate, table: str) -> Action:
+    """Return the action that writes a sentinel row, which makes its schema and table when they are missing."""
+    reason = "so that a restored database says how old its data is"
+    return Action(candidate.sentinel_id, "sentinel", printable(candidate.name), reason, f"INSERT INTO {table}")
 
 
 def create_action(location: str) -> Action:

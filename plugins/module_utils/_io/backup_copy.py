@@ -107,13 +107,12 @@ class Copier:
     tools: Tools
     terms: CopyTerms
 
-    def copy(self, database: Database, source: Source, candidate: Candidate, on_progress: OnProgress) -> Made:
-        """Copy one database; ``database`` is a session in it that holds the lock.
+    def copy(self, source: Source, candidate: Candidate, sentinel: Optional[Sentinel], on_progress: OnProgress) -> Made:
+        """Copy one database; a session that holds its lock must be open meanwhile.
 
         Raises:
             OpsError: there is no copy then, and nothing is left in the staging folder.
         """
-        sentinel, found = self._sentinel(database)
         with workspace(WORKSPACE, self.terms.staging_dir) as folder, contextlib.ExitStack() as moment:
             sessions = [moment.enter_context(self._session(source.name)) for _ in range(self.terms.dump.jobs)]
             shared = moment.enter_context(shared_snapshot(sessions[0], sessions[1:]))
@@ -123,7 +122,7 @@ class Copier:
             copy, tags, written = work(draft, dumper, folder, moment.close)
         proven = self._prove(written, copy, tags, draft.files[0][1])
         proven = replace(proven, size_bytes=proven.size_bytes or written.size_bytes)
-        return Made(proven, draft.manifest, written.added_bytes, shared.taken_at, (*found, *draft.findings))
+        return Made(proven, draft.manifest, written.added_bytes, shared.taken_at, draft.findings)
 
     def _by_folder(
         self, draft: _Draft, dumper: Dumper, folder: Path, end_of_moment: Callable[[], None]
@@ -155,22 +154,8 @@ class Copier:
         """Open a session that may count for as long as a dump may take, and may idle while the dump runs."""
         database = connect(replace(self.target, statement_timeout=self.terms.dump.timeout), name)
         end_with_client(database)
-        settings = ["idle_in_transaction_session_timeout"] + (["transaction_timeout"] if database.major >= 17 else [])
-        for setting in settings:
-            database.execute("SELECT pg_catalog.set_config(%s, '0', false)", [setting])
+        may_idle(database)
         return database
-
-    def _sentinel(self, database: Database) -> tuple[Optional[Sentinel], list[Finding]]:
-        """Write the sentinel where the server lets us; that it does not is no reason to have no copy."""
-        standby = database.fetch("SELECT pg_catalog.pg_is_in_recovery() AS it_is")[0]["it_is"]
-        if not self.terms.sentinel or standby:
-            return None, []
-        try:
-            return write_sentinel(database, self.terms.sentinel_keep), []
-        except DatabaseFailed as error:
-            name = printable(database.dbname)
-            text = f"no sentinel was written into {name}: {error.message}; the copy says its age by its own stamp only"
-            return None, [Finding("sentinel", WARNING, text, error.code)]
 
     def _draft(
         self,
@@ -255,6 +240,24 @@ class Copier:
             while len(found) < skip + size and (chunk := next(chunks, b"")):
                 found += chunk
         return bytes(found[skip : skip + size])
+
+
+def try_sentinel(database: Database, keep: int) -> tuple[Optional[Sentinel], Optional[Finding]]:
+    """Write the sentinel where the server lets us; that it does not is no reason to have no copy."""
+    try:
+        return write_sentinel(database, keep), None
+    except DatabaseFailed as error:
+        name = printable(database.dbname)
+        text = f"no sentinel was written into {name}: {error.message}; the copy says its age by its own stamp only"
+        return None, Finding("sentinel", WARNING, text, error.code)
+
+
+def may_idle(database: Database) -> None:
+    """Let a session wait for as long as a dump takes, whatever the server's limits for idle sessions are."""
+    settings = ("idle_in_transaction_session_timeout", 13), ("idle_session_timeout", 14), ("transaction_timeout", 17)
+    for setting, since in settings:
+        if database.major >= since:
+            database.execute("SELECT pg_catalog.set_config(%s, '0', false)", [setting])
 
 
 def free_bytes(path: str) -> int:

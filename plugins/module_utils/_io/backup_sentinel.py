@@ -17,10 +17,10 @@ from .._core.errors import DatabaseFailed
 from .postgres import Database
 
 SCHEMA, TABLE = "oncall_runbooks", "backup_sentinel"
-_NAME = f"{SCHEMA}.{TABLE}"
+NAME = f"{SCHEMA}.{TABLE}"
 _MAKE = (
     f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}",
-    f"CREATE TABLE IF NOT EXISTS {_NAME} (id text PRIMARY KEY, written_at timestamptz NOT NULL)",
+    f"CREATE TABLE IF NOT EXISTS {NAME} (id text PRIMARY KEY, written_at timestamptz NOT NULL)",
 )
 
 
@@ -30,17 +30,17 @@ def write_sentinel(database: Database, keep: int) -> Sentinel:
     Raises:
         DatabaseFailed: the role may not, or the server cannot; then nothing was written.
     """
-    if database.fetch("SELECT pg_catalog.to_regclass(%s) IS NULL AS missing", [_NAME])[0]["missing"]:
+    if database.fetch("SELECT pg_catalog.to_regclass(%s) IS NULL AS missing", [NAME])[0]["missing"]:
         for statement in _MAKE:
             database.execute(statement)
     database.execute("BEGIN")
     try:
         row = database.fetch(
-            f"INSERT INTO {_NAME} VALUES (%s, pg_catalog.clock_timestamp()) RETURNING id, written_at",
+            f"INSERT INTO {NAME} VALUES (%s, pg_catalog.clock_timestamp()) RETURNING id, written_at",
             [str(uuid.uuid4())],
         )[0]
-        oldest = f"(SELECT id FROM {_NAME} ORDER BY written_at DESC, id LIMIT %s)"
-        database.execute(f"DELETE FROM {_NAME} WHERE id NOT IN {oldest}", [max(keep, 1)])
+        oldest = f"(SELECT id FROM {NAME} ORDER BY written_at DESC, id LIMIT %s)"
+        database.execute(f"DELETE FROM {NAME} WHERE id NOT IN {oldest}", [max(keep, 1)])
         database.execute("COMMIT")
     except DatabaseFailed:
         if not database.closed:
@@ -56,6 +56,6 @@ def has_sentinel(database: Database, sentinel: Sentinel) -> bool:
     Raises:
         DatabaseFailed: with a code from _core.sqlstate.
     """
-    if database.fetch("SELECT pg_catalog.to_regclass(%s) IS NULL AS missing", [_NAME])[0]["missing"]:
+    if database.fetch("SELECT pg_catalog.to_regclass(%s) IS NULL AS missing", [NAME])[0]["missing"]:
         return False
-    return bool(database.fetch(f"SELECT 1 AS found FROM {_NAME} WHERE id = %s", [sentinel.id]))
+    return bool(database.fetch(f"SELECT 1 AS found FROM {NAME} WHERE id = %s", [sentinel.id]))

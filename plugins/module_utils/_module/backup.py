@@ -8,22 +8,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Mapping, Optional
+from typing import Any, Iterator, Mapping, Optional
 
 from .._core import backup_plan as plan
 from .._core.backup import POSTGRESQL, Catalog
-from .._core.backup_manifest import DIRECTORY
+from .._core.backup_manifest import DIRECTORY, Sentinel
 from .._core.errors import InvalidValue, OpsError
 from .._core.progress import Progress
 from .._core.redact import printable
-from .._core.result import DONE, FAILED, Decision, Outcome, Step, render_outcome
+from .._core.result import DONE, FAILED, SKIPPED, Action, Decision, Finding, Outcome, Step, render_outcome
 from .._core.units import count_of, human_size, rfc3339
-from .._io.backup_copy import Copier, Made, Tools, free_bytes
+from .._io.backup_copy import Copier, Made, Tools, free_bytes, may_idle, try_sentinel
 from .._io.backup_dump import dump_arguments
+from .._io.backup_sentinel import NAME as SENTINEL_TABLE
 from .._io.backup_survey import Survey
-from .._io.postgres import advisory_lock
+from .._io.postgres import Database, advisory_lock
 from .._io.postgres_tools import find_tool, login
 from .._io.restic import RepositoryFailed, Restic
 from .._io.workspace import Stopped, ends_in_order
@@ -44,6 +46,7 @@ class Backup:
         self._options = read_options(task.params, self._target.lock_timeout, self._target.session_role)
         self._restic = Restic(repository_of(task.params))
         self._survey: Optional[Survey] = None
+        self._standby = False
         self._catalog: Optional[Catalog] = None
         self._candidates: tuple[plan.Candidate, ...] = ()
 
@@ -54,14 +57,15 @@ class Backup:
         self._survey = Survey(self._target, options.databases)
         self._tools = self._find_tools()
         newest = {name: self._newest(name) for name in self._survey.names}
+        self._standby = self._survey.in_recovery
         room = self._room()
         found = self._survey.candidates(newest)
         self._candidates = tuple(plan.plan_form(one, options.mode, room) for one in found)
         self._raise_when_nothing_is_possible()
         findings = plan.space_findings(self._candidates, room, options.mode)
-        if self._survey.in_recovery:
+        if self._standby:
             findings.append(plan.standby_finding())
-        actions = [plan.action_of(one, self._command(one)) for one in self._candidates]
+        actions = [action for one in self._candidates for action in self._actions(one)]
         if self._catalog is None:
             actions.insert(0, plan.create_action(self._restic.repository.location))
         size = human_size(sum(one.estimate_bytes for one in self._candidates))
@@ -140,6 +144,14 @@ class Backup:
         if len(blocked) == len(self._candidates):
             raise blocked[0]
 
+    def _actions(self, candidate: plan.Candidate) -> Iterator[Action]:
+        if self._wants_sentinel(candidate):
+            yield plan.sentinel_action(candidate, SENTINEL_TABLE)
+        yield plan.action_of(candidate, self._command(candidate))
+
+    def _wants_sentinel(self, candidate: plan.Candidate) -> bool:
+        return self._options.terms.sentinel and not self._standby and candidate.blocked is None
+
     def _command(self, candidate: plan.Candidate) -> str:
         arguments = dump_arguments(self._options.terms.dump, candidate.form == DIRECTORY)
         return " ".join(["pg_dump", *arguments, printable(candidate.name), "| restic backup"])
@@ -166,7 +178,7 @@ class Backup:
         steps, made, errors = account
         began = self._task.clock.monotonic()
         try:
-            made[candidate.name] = one = self._copy(copier, candidate, number)
+            made[candidate.name] = one = self._copy(copier, candidate, number, steps)
         except OpsError as error:
             steps.append(self._step(candidate.step_id, FAILED, began, error.message))
             if isinstance(error, Stopped):
@@ -177,7 +189,7 @@ class Backup:
         text = f"{size}, {count_of(rows, 'row')}, {human_size(one.added_bytes)} new in the repository"
         steps.append(self._step(candidate.step_id, DONE, began, f"snapshot {one.copy.id[:8]}: {text}"))
 
-    def _copy(self, copier: Copier, candidate: plan.Candidate, number: int) -> Made:
+    def _copy(self, copier: Copier, candidate: plan.Candidate, number: int, steps: list[Step]) -> Made:
         if candidate.blocked is not None:
             raise candidate.blocked
         session = self._first.session(candidate.name)
@@ -191,8 +203,22 @@ class Backup:
             self._task.progress.show(Progress(item, phase, *of, seconds, None, percent))
 
         with advisory_lock(session, LOCK):
+            may_idle(session)
             source = source_of(self._task.params, POSTGRESQL, candidate.name)
-            return copier.copy(session, source, candidate, tell)
+            sentinel, problem = self._sentinel(session, candidate, steps)
+            made = copier.copy(source, candidate, sentinel, tell)
+            return made if problem is None else replace(made, findings=(problem, *made.findings))
+
+    def _sentinel(
+        self, session: Database, candidate: plan.Candidate, steps: list[Step]
+    ) -> tuple[Optional[Sentinel], Optional[Finding]]:
+        if not self._wants_sentinel(candidate):
+            return None, None
+        began = self._task.clock.monotonic()
+        sentinel, problem = try_sentinel(session, self._options.terms.sentinel_keep)
+        status, detail = (DONE, "") if problem is None else (SKIPPED, problem.msg)
+        steps.append(self._step(candidate.sentinel_id, status, began, detail))
+        return sentinel, problem
 
     def _step(self, step_id: str, status: str, began: float, detail: str) -> Step:
         return Step(step_id, status, round(self._task.clock.monotonic() - began, 3), detail)
@@ -201,6 +227,7 @@ class Backup:
         self, decision: Decision, steps: list[Step], made: Mapping[str, Made], errors: Mapping[str, OpsError]
     ) -> Outcome:
         by_id = {step.id: step for step in steps}
+        missing = [Step(action.id, SKIPPED, 0.0, "not begun") for action in decision.plan if action.id not in by_id]
         findings = list(decision.findings)
         newest = {}
         for one in self._candidates:
@@ -218,7 +245,7 @@ class Backup:
         size = human_size(sum(one.copy.size_bytes or 0 for one in made.values()))
         return Outcome(
             msg=f"{count_of(len(made), 'database')} backed up{failed}: {size}, {added} new in the repository",
-            steps=tuple(steps),
+            steps=(*steps, *missing),
             findings=tuple(findings),
             after=self._shown(newest),
             extra={"copies": entries},

@@ -48,7 +48,8 @@ class Scene:
     before: dict[str, bytes]
 
     def options(self, **more: Any) -> dict[str, Any]:
-        return backup_options(self.database, self.repository, self.staging, **{"sentinel": False, **more})
+        options = backup_options(self.database, self.repository, self.staging, **{"sentinel": False, **more})
+        return {name: value for name, value in options.items() if value is not None}
 
     def fails(self, code: str, **more: Any) -> dict[str, Any]:
         """Run the module, which must fail with this code and leave everything as it was."""
@@ -118,10 +119,12 @@ def test_the_dump_would_not_fit(scene: Scene) -> None:
 @fault("disk_full_repository", "backup: repository", NO_COPY)
 @pytest.mark.parametrize("mode", MODES)
 def test_the_repository_disk_fills_up(database: Database, tmp_path: Path, mode: str) -> None:
-    noise = "SELECT i, md5(i::text) || md5((-i)::text) AS x FROM generate_series(1, 400000) i"
+    noise = "SELECT i, md5(i::text) || md5((-i)::text) AS x FROM generate_series(1, 900000) i"
     database.execute(f"CREATE TABLE noise AS {noise}")
     with small_disk(tmp_path / "disk", 16) as disk:
-        make_scene(database, disk).fails("disk_full", mode=mode)
+        scene = make_scene(database, disk)
+        scene.staging = tmp_path / "staging"
+        scene.fails("disk_full", mode=mode)
 
 
 # --- something is killed ----------------------------------------------------------------------------------------
@@ -286,7 +289,7 @@ def test_a_table_may_not_be_read(scene: Scene, role: Roles) -> None:
 def test_a_policy_hides_rows(scene: Scene, role: Roles) -> None:
     reader = role()
     scene.database.execute(f'GRANT SELECT ON item TO "{reader}"; ALTER TABLE item ENABLE ROW LEVEL SECURITY')
-    scene.database.execute("CREATE POLICY some ON item USING (i < 10)")
+    scene.database.execute("CREATE POLICY few ON item USING (i < 10)")
     assert "row policy" in scene.fails("insufficient_privilege", login_user=reader)["msg"]
 
 
