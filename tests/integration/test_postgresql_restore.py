@@ -11,7 +11,6 @@ import pytest
 from psycopg2 import sql
 
 from tests.support.backups import backup_options
-from tests.support.every_object import EVERY_OBJECT, HOSTILE_NAMES
 from tests.support.modules import run_failed, run_ok
 from tests.support.repositories import make_repository
 from tests.support.restores import MODULE, ROWS, Shop
@@ -207,29 +206,6 @@ def test_the_owner_of_a_database_can_do_all_of_it(shop: Shop, role: Roles) -> No
     assert shop.orders() == ROWS and worker.closed == 0
     assert shop.undo()["changed"] and shop.orders() == 207
     assert shop.clean(keep="0s")["changed"]
-
-
-@pytest.mark.parametrize("form", ["directory", "stream"])
-def test_every_kind_of_object_and_hostile_names_come_back_equal(
-    database: Database, role: Roles, tmp_path: Path, form: str
-) -> None:
-    shop = Shop(database, make_repository(tmp_path), tmp_path)
-    try:
-        database.execute(EVERY_OBJECT.replace("{role}", role()))
-        for name in HOSTILE_NAMES:
-            connection = database.connect()
-            words = sql.SQL("CREATE TABLE app.{0} AS SELECT i AS {0} FROM generate_series(1, 5) i")
-            connection.cursor().execute(words.format(sql.Identifier(name)))
-            connection.close()
-        shop.copy(form=form)
-        database.execute("DROP SCHEMA app CASCADE")
-        done = shop.restore()
-        found = statuses(done)
-        for check in ("rows", "checksums", "sequences", "extensions", "schema", "grants", "roles", "indexes"):
-            assert found[check] == "ok", done["findings"]
-        assert database.fetch("SELECT lo_get(4711)")[0][0].tobytes() == b"\xde\xad\xbe\xef"
-    finally:
-        shop.remove()
 
 
 def test_a_hostile_name_of_the_database_itself(server: Server, role: Roles, tmp_path: Path) -> None:
