@@ -18,6 +18,10 @@ description:
   - A repository that does not answer is a finding with status V(unknown), one that is damaged a critical one. What can
     only be a mistake in the options (wrong key, wrong place, no restic) fails the module.
 options:
+  judge:
+    description: Whether the copies are judged, or only listed.
+    type: bool
+    default: true
   products:
     description: Only sources of these products are judged. Without any, all.
     type: list

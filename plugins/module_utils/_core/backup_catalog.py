@@ -37,10 +37,11 @@ class Limits:
 class Policy:
     """What is looked for. Without ``expected`` every source of the repository is judged, else these only.
 
-    ``known``: ids of copies that were there before; None: whether there is a new one is not asked.
-    ``tolerance``: seconds that the clock of a source may be ahead.
+    ``judge`` False: only listed. ``known``: ids of copies that were there before; None: whether there is a new one is
+    not asked. ``tolerance``: seconds that the clock of a source may be ahead.
     """
 
+    judge: bool = True
     limits: Limits = Limits()
     expected: Mapping[Source, Limits] = field(default_factory=dict)
     products: tuple[str, ...] = ()
@@ -74,6 +75,8 @@ class _Judged:
 
 def chosen_sources(catalog: Catalog, policy: Policy) -> tuple[Source, ...]:
     """Return the sources that are judged, sorted: those expected, or all that there are."""
+    if not policy.judge:
+        return ()
     sources = set(policy.expected) or set(catalog.sources())
     return tuple(
         sorted((one for one in sources if not policy.products or one.product in policy.products), key=Source.label)
@@ -168,9 +171,14 @@ def _future(source: Source, copy: Copy, now: datetime, tolerance: float) -> Find
 
 def _line(catalog: Catalog, judged: tuple[_Judged, ...], findings: tuple[Finding, ...]) -> str:
     bad = [finding for finding in findings if finding.status != OK]
-    seen = f"{count_of(len(judged), 'source')}, {count_of(len(catalog.copies), 'copy', 'copies')}"
+    copies = sum(len(one.copies) for one in judged) if judged else len(catalog.copies)
+    seen = f"{count_of(len(judged) or len(catalog.sources()), 'source')}, {count_of(copies, 'copy', 'copies')}"
     first = sorted(bad, key=lambda finding: finding.status != worst(one.status for one in bad))
-    return f"{seen}; {count_of(len(bad), 'finding')}: {first[0].msg}" if bad else f"{seen}: fresh and proven"
+    return (
+        f"{seen}; {count_of(len(bad), 'finding')}: {first[0].msg}"
+        if bad
+        else f"{seen}{': fresh and proven' if judged else ''}"
+    )
 
 
 # --- the result's own keys --------------------------------------------------------------------------------------

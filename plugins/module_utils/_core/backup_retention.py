@@ -342,12 +342,10 @@ def _good_copies(catalog: Catalog, source: Source) -> Finding:
 
 def _line(selection: Selection, policy: Policy) -> str:
     if not selection.ids():
-        return f"nothing to remove: {count_of(len(selection.kept), 'copy', 'copies')} of {_named(policy)} stay"
-    return f"{_counted(selection)} to remove, {count_of(len(selection.kept), 'copy', 'copies')} stay"
-
-
-def _named(policy: Policy) -> str:
-    return ", ".join(policy.products)
+        return (
+            f"nothing to remove, {count_of(len(selection.kept), 'copy', 'copies')} of {', '.join(policy.products)} kept"
+        )
+    return f"{_counted(selection)} to remove, {count_of(len(selection.kept), 'copy', 'copies')} kept"
 
 
 def _counted(selection: Selection) -> str:
@@ -358,8 +356,8 @@ def _counted(selection: Selection) -> str:
 
 def done_line(selection: Selection, freed_bytes_text: str) -> str:
     """Return the one line of a run that removed everything it had planned to."""
-    stay = count_of(len(selection.kept), "copy", "copies")
-    return f"{_counted(selection)} removed, {stay} stay{freed_bytes_text}"
+    kept = count_of(len(selection.kept), "copy", "copies")
+    return f"{_counted(selection)} removed, {kept} kept{freed_bytes_text}"
 
 
 def _row(copy: Copy, reason: str) -> dict[str, str]:

@@ -37,6 +37,7 @@ def catalog_spec() -> ArgumentSpec:
     }
     return ArgumentSpec(
         {
+            "judge": {"type": "bool", "default": True},
             "products": {"type": "list", "elements": "str", "default": []},
             "expected": {"type": "list", "elements": "dict", "default": [], "options": expected},
             "max_age": {"type": "str", "default": "26h"},
@@ -90,6 +91,7 @@ def policy_of(params: Mapping[str, Any]) -> Policy:
         )
     known = params["known_copies"]
     return Policy(
+        judge=params["judge"],
         limits=limits,
         expected=expected,
         products=tuple(params["products"]),

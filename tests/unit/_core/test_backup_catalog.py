@@ -80,6 +80,11 @@ def test_a_source_without_a_new_copy_is_critical_whatever_the_clocks_say() -> No
     assert bad(judged([NEW], [proof(NEW)], known=frozenset())) == {}
 
 
+def test_a_list_is_no_judgement() -> None:
+    decision = judged([OLD], [], judge=False, expected={CACHE: DAY})
+    assert decision.findings == () and len(decision.extra["copies"]) == 1 and decision.msg == "1 source, 1 copy"
+
+
 def test_other_products_are_left_out() -> None:
     other = copy(999, Source("other", "db1", "postgresql", "app"))
     assert bad(judged([NEW, other], [proof(NEW)], products=("shop",))) == {}
