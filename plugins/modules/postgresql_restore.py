@@ -72,7 +72,7 @@ options:
   swap:
     description:
       - With V(false) the copy is restored aside and verified, and nothing else (RV(aside)). A later run with V(true) and
-        the same copy verifies it again and swaps it in.
+        the same copy verifies it again and swaps it in. So it is after a swap that failed, too.
     type: bool
     default: true
   force:

@@ -15,7 +15,7 @@ from .._core import restore as plans
 from .._core.backup import POSTGRESQL, Catalog, Copy, parse_at
 from .._core.backup_manifest import Manifest
 from .._core.backup_proof import data_age
-from .._core.errors import InvalidValue
+from .._core.errors import InvalidValue, OpsError
 from .._core.redact import printable
 from .._core.restore_check import check_copy, check_needs, check_space, check_use
 from .._core.restore_facts import ServerFacts
@@ -159,6 +159,9 @@ class Restore:
             loader = Loader(ground, self._restic, work.copy, work.manifest)
             findings = loader.make_and_verify(work.plan, work.tool, work.create, steps)
             self._seconds = loader.seconds
+            if work.plan.ready is None:  # a swap that fails can be tried again without loading
+                marker = replace(work.plan.marker, role=READY, at=rfc3339(ground.task.clock.now()))
+                aside.mark(ground.database, work.plan.aside, marker)
             if not ground.wish.swap:
                 return self._aside_only(decision, work, steps, findings)
             swapped, lost_seconds = self._swap(work, steps)
@@ -170,15 +173,17 @@ class Restore:
         target = ground.wish.target
         with steps.doing(f"swap:{target}") as note:
             now = clock.now()
-            swapped = Swapper(ground.database, ground.target, clock).swap(work.plan.exchange(target, now))
+            try:
+                swapped = Swapper(ground.database, ground.target, clock).swap(work.plan.exchange(target, now))
+            except OpsError as error:
+                error.details = {**error.details, "aside": work.plan.aside}
+                raise
             aside.look_at_live(ground.target, target, swapped.oid, work.manifest)
             note.detail = f"outage {swapped.outage_seconds:g} s, {count_of(swapped.ended, 'session')} ended"
         return swapped, data_age(work.manifest, now)
 
     def _aside_only(self, decision: Decision, work: _Work, steps: Steps, findings: tuple[Finding, ...]) -> Outcome:
         ground = self._ground
-        marker = replace(work.plan.marker, role=READY, at=rfc3339(ground.task.clock.now()))
-        aside.mark(ground.database, work.plan.aside, marker)
         after = state_of(read_server(ground.database, ground.wish.target), ground.wish.target)
         text = f"restored aside as {printable(work.plan.aside)} and verified; nothing was swapped"
         extra = {"seconds": {**self._seconds}}

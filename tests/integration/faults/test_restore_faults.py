@@ -415,8 +415,37 @@ def test_the_session_is_lost_right_before_the_swap(shop: Shop, monkeypatch: pyte
     assert failed["failure"]["code"] == "server_gone" and shop.orders() == 207
     assert set(before) <= set(shop.family())
     monkeypatch.undo()
-    shop.restore()
+    done = shop.restore()
+    assert [action["action"] for action in done["plan"]] == ["verify", "swap"]
     assert shop.orders() == ROWS
+
+
+@fault(
+    "session_that_cannot_be_ended", "restore: swap", "fails and names it; the restored one stays ready for the next run"
+)
+def test_a_session_of_somebody_greater_stays(shop: Shop, role: Roles) -> None:
+    owner = role(createdb=True)
+    for table in ("orders", "customers"):
+        shop.database.execute(f'ALTER TABLE {table} OWNER TO "{owner}"')
+    shop.database.execute(
+        f'CREATE SCHEMA oncall_runbooks AUTHORIZATION "{owner}"; SET ROLE "{owner}"; '
+        "CREATE TABLE oncall_runbooks.backup_sentinel (id text PRIMARY KEY, written_at timestamptz NOT NULL)"
+    )
+    words = sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(shop.name), sql.Identifier(owner))
+    administer(shop.database.server, words)
+    shop.copy()
+    shop.spoil()
+    shop.user = owner
+    superuser = shop.database.connect()
+    pid = superuser.info.backend_pid
+    try:
+        failed = shop.refused()
+    finally:
+        superuser.close()
+    assert failed["failure"]["code"] == "target_in_use" and f"pid {pid}" in failed["msg"]
+    assert shop.orders() == 207 and failed["failure"]["details"]["aside"] in shop.family()
+    done = shop.restore()
+    assert [action["action"] for action in done["plan"]] == ["verify", "swap"] and shop.orders() == ROWS
 
 
 # --- everything at once -----------------------------------------------------------------------------------------
