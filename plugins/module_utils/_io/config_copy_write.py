@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
-import secrets
 from pathlib import Path
 from typing import BinaryIO, Iterator, Optional
 
@@ -120,7 +120,8 @@ def _make_folder(folder: int, name: str, entry: Entry, owner: bool) -> None:
 
 
 def _replace(folder: int, name: str, entry: Entry, content: Optional[BinaryIO], owner: bool) -> None:
-    partial = f".oncall-{secrets.token_hex(8)}"
+    partial = _partial_of(name)
+    _forget(folder, partial)
     try:
         if entry.kind == LINK:
             os.symlink(entry.target, partial, dir_fd=folder)
@@ -131,8 +132,25 @@ def _replace(folder: int, name: str, entry: Entry, content: Optional[BinaryIO], 
         os.replace(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(partial, dir_fd=folder)
+            _forget(folder, partial)
         raise
+
+
+def _partial_of(name: str) -> str:
+    """Return the name under which a file is written: always the same one, so that a killed run's is found again."""
+    return f".oncall-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
+
+
+def _forget(folder: int, name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
+
+
+def clear_partial(path: str, root: str) -> None:
+    """Remove what a run that was killed had half written for a path."""
+    with failing("clear", path), folder_of(path, root) as place:
+        if place is not None:
+            _forget(place[0], _partial_of(place[1]))
 
 
 def _write_file(folder: int, name: str, entry: Entry, content: Optional[BinaryIO], owner: bool) -> None:
@@ -153,6 +171,5 @@ def remove(entry: Entry, root: str) -> None:
     """Remove a file or link; a folder stays."""
     with failing("remove", entry.path), folder_of(entry.path, root) as place:
         if place is not None and entry.kind != FOLDER:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(place[1], dir_fd=place[0])
-                os.fsync(place[0])
+            _forget(place[0], place[1])
+            os.fsync(place[0])

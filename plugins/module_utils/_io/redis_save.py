@@ -25,6 +25,7 @@ from .redis_server import RedisFailed, RedisServer, RedisTarget
 from .workspace import need_room
 
 _CHUNK = 1 << 20
+_COARSE_MS = 50  # how far the clock by which a server stamps may be behind the one that it answers with
 _CODES = {errno.ENOSPC: "disk_full", errno.EDQUOT: "disk_full", errno.EACCES: "insufficient_privilege"}
 
 
@@ -97,7 +98,7 @@ def _is_idle(server: RedisServer) -> bool:
     if int(info["rdb_bgsave_in_progress"]) or int(info["aof_rewrite_in_progress"]):
         return False
     # A second save within one second would be known by its counter only, which old servers don't have.
-    return "rdb_saves" in info or server.now_ms() // 1000 > int(info["rdb_last_save_time"])
+    return "rdb_saves" in info or server.now_ms() > (int(info["rdb_last_save_time"]) + 1) * 1000 + _COARSE_MS
 
 
 def _save_failed(server: RedisServer, info: Mapping[str, Any]) -> SaveFailed:
@@ -150,7 +151,8 @@ def copy_file(source: Path, target: Path, saved: Save) -> RdbHeader:
 
 
 def _check_is_this_save(source: Path, header: RdbHeader, saved: Save) -> None:
-    if header.ctime is None or not saved.began_after <= header.ctime <= saved.ended:
+    # The clock that stamps a file may be behind TIME by some milliseconds, and so by a second.
+    if header.ctime is None or not saved.began_after - 1 <= header.ctime <= saved.ended + 1:
         raise SaveFailed(
             f"{source} is not what this server has just written",
             code="not_this_server",
@@ -186,7 +188,7 @@ def transfer(target: RedisTarget, path: Path, commands: CommandRunner, program: 
     )
     said = redact_text(printable(" / ".join((completed.stderr or completed.stdout).split("\n")[-4:]), 300))
     if completed.rc != 0 or not path.is_file():
-        full = "no space left" in completed.stderr.lower()
+        full = any(words in completed.stderr.lower() for words in ("no space left", "error writing data to file"))
         raise SaveFailed(
             f"redis-cli --rdb from {target.label()}: {said}",
             code="disk_full" if full else "transfer_failed",

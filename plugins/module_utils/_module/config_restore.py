@@ -42,7 +42,7 @@ from .._core.result import CRITICAL, DONE, OK, SKIPPED, WARNING, Action, Decisio
 from .._core.units import count_of, rfc3339
 from .._io.config_copy_read import hash_tree
 from .._io.config_copy_undo import UndoStore, default_undo_folder
-from .._io.config_copy_write import look, remove, write
+from .._io.config_copy_write import clear_partial, look, remove, write
 from .._io.copy_proof import verdict_of, write_proof
 from .._io.restic import RepositoryFailed, Restic
 from .._io.workspace import ends_in_order, need_room, workspace
@@ -266,6 +266,7 @@ def take_back(undo: UndoStore, record: ConfigRecord, owner: bool) -> list[str]:
 
 
 def _take_back(undo: UndoStore, record: ConfigRecord, kept: Kept, owner: bool) -> bool:
+    clear_partial(kept.path, kept.root)
     now = look(kept.path, kept.root)
     if _same(now, kept.before):
         return True

@@ -296,7 +296,7 @@ def test_a_restore_that_is_killed(repository: TestRepository, tree: Path) -> Non
     if any(text == "two" for text in texts.values()):  # otherwise it was over before the signal came
         assert run_failed(RESTORE, restore(repository))["failure"]["code"] == "restore_interrupted"
     assert run_ok(RESTORE, restore(repository, state="undone"))["changed"]
-    assert {path.read_text() for path in many.iterdir() if not path.name.startswith(".oncall-")} == {"two"}
+    assert {path.read_text() for path in many.iterdir()} == {"two"} and len(list(many.iterdir())) == 400
 
 
 @fault("two restores of files at once", "config restore: preflight", "the second is refused with lock_busy")
