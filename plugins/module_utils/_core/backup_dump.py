@@ -51,7 +51,11 @@ def dump_failure(program: str, what: str, rc: int, stderr: str) -> CommandFailed
     code = next((code for words, code in _BY_WORDS if any(word in text for word in words)), "")
     if not code:
         code = "disk_full" if rc == -25 else "killed" if rc < 0 else "dump_failed"  # 25: larger than a file may be
-    lines = [line.strip() for line in stderr.splitlines() if "error:" in line or "detail:" in line.lower()]
+    lines = [
+        line.strip().replace(f"{program}: error: ", "")
+        for line in stderr.splitlines()
+        if "error:" in line or "detail:" in line.lower()
+    ]
     said = redact_text(printable(" / ".join(lines[:3] or stderr.splitlines()[-3:]), 500))
     how = f"ended by signal {-rc}" if rc < 0 else f"exit status {rc}"
     return CommandFailed(

@@ -6,8 +6,8 @@
 
 """Feeds a dump into the repository without a file: pg_dump, framed as tar members, into restic's standard input.
 
-Memory stays flat: one piece of 8 MiB. The seal is written after pg_dump has ended well, and before the end of the
-input; restic is interrupted otherwise, so that there is never a snapshot of half a dump.
+Memory stays flat: a few times one piece of 8 MiB. The seal is written after pg_dump has ended well, and before the end
+of the input; restic is interrupted otherwise, so that there is never a snapshot of half a dump.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import signal
 import subprocess
 import tarfile
 from dataclasses import dataclass
-from typing import IO, Any, Callable, Optional, Sequence
+from typing import IO, Any, Callable, Iterator, Optional, Sequence
 
 from .._core.backup_manifest import DUMP_PART, SEAL_FILE, STREAM_FILE
 from .._core.restic import Written, read_message, read_written
@@ -28,7 +28,7 @@ from .command import Completed
 from .process import LineKeeper, deadline, started
 from .restic import RepositoryFailed, Restic
 
-PIECE_BYTES = 8 << 20
+PIECE_BYTES, _TAIL_BYTES = 8 << 20, 1 << 20
 _BLOCK_BYTES = 512
 _PATIENCE_SECONDS = 5.0
 
@@ -118,7 +118,7 @@ def _feed(
     for name, data in files:
         sink.write(member(name, data))
     digest, size, number = hashlib.sha256(), 0, 0
-    while piece := source.read(PIECE_BYTES):
+    for piece in pieces_of(source):
         sink.write(member(f"{DUMP_PART}.{number:06d}", piece))
         digest.update(piece)
         size, number = size + len(piece), number + 1
@@ -129,6 +129,23 @@ def _feed(
     sink.write(member(SEAL_FILE, json.dumps(seal, sort_keys=True).encode()))
     sink.write(bytes(2 * _BLOCK_BYTES))
     sink.flush()
+
+
+def pieces_of(source: IO[bytes]) -> Iterator[bytes]:
+    """Give a stream in pieces of 7 to 8 MiB, the last one as it comes.
+
+    A piece ends after the greatest line of its last MiB: where something was inserted before, the next cuts are at the
+    same places of the text as in the last copy all the same, and restic finds again what is between them.
+    """
+    rest = b""
+    while buffer := rest + source.read(PIECE_BYTES - len(rest)):
+        cut = len(buffer)
+        if cut == PIECE_BYTES:
+            tail = buffer[-_TAIL_BYTES:]
+            greatest = max(tail.split(b"\n")[1:-1], default=b"")
+            cut += tail.index(greatest) + len(greatest) - len(tail) if greatest else 0
+        yield buffer[:cut]
+        rest = buffer[cut:]
 
 
 def member(name: str, data: bytes) -> bytes:
