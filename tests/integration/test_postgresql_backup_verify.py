@@ -142,7 +142,7 @@ def test_the_newest_copy_is_taken_even_when_it_is_known_to_be_bad(
         ({"jobs": 0}, "invalid_value"),
         ({"run_as": "nobody-by-this-name"}, "invalid_value"),
         ({"work_dir": "/no/such/folder"}, "invalid_value"),
-        ({"repository_password": "wrong"}, "wrong_key"),
+        ({"repository_password": "not-the-one"}, "wrong_key"),
         ({"repository": "/no/such/repository"}, "repository_missing"),
     ],
 )

@@ -14,6 +14,7 @@ import io
 import json
 import os
 import tarfile
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Callable, Iterator, Optional
@@ -66,14 +67,16 @@ def read_head(restic: Restic, copy: Copy) -> Head:
     if copy.form == STREAM:
         with _members(restic, copy) as members:
             return _read_stream_head(members, copy)
-    texts = [restic.read_file(copy.id, f"/{name}") for name in (MANIFEST, GLOBALS_FILE)]
-    return _head(texts[0], texts[1], copy)
+    with tempfile.TemporaryDirectory(prefix="oncall-head-") as folder:  # in one go: each call of restic costs a key
+        restic.restore(copy.id, folder, [f"/{MANIFEST}", f"/{GLOBALS_FILE}"], verify=False)
+        return _read_files(Path(folder), copy)
 
 
-def fetch(restic: Restic, copy: Copy, folder: str, account: Optional[Account] = None) -> Fetched:
+def fetch(restic: Restic, copy: Copy, folder: str, account: Optional[Account] = None, verify: bool = True) -> Fetched:
     """Write a copy into an empty folder of mode 0700; ``account`` is whom its files belong to afterwards.
 
-    A stream becomes one file, so that it can be loaded by several jobs. Raises as ``read_head`` and ``feed``.
+    A stream becomes one file, so that it can be loaded by several jobs. ``verify``: files are read again and compared;
+    what the repository gives is checked in any case. Raises as ``read_head`` and ``feed``.
     """
     place = Path(folder)
     if copy.form == STREAM:
@@ -82,7 +85,7 @@ def fetch(restic: Restic, copy: Copy, folder: str, account: Optional[Account] = 
             head = _read_stream_head(members, copy)
             _read_parts(members, file.write)
     elif copy.form == DIRECTORY:
-        restic.restore(copy.id, folder)
+        restic.restore(copy.id, folder, verify=verify)
         path = place / DUMP_FOLDER
         head = _read_folder(place, copy)
     else:
@@ -106,14 +109,19 @@ def feed(restic: Restic, copy: Copy, write: Callable[[bytes], Any]) -> int:
 
 
 def _read_folder(place: Path, copy: Copy) -> Head:
+    head = _read_files(place, copy)
+    if not (place / DUMP_FOLDER / "toc.dat").is_file():
+        raise _incomplete(copy, f"{DUMP_FOLDER}/toc.dat")
+    return head
+
+
+def _read_files(place: Path, copy: Copy) -> Head:
     texts = []
     for name in (MANIFEST, GLOBALS_FILE):
         try:
             texts.append((place / name).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise _incomplete(copy, name) from error
-    if not (place / DUMP_FOLDER / "toc.dat").is_file():
-        raise _incomplete(copy, f"{DUMP_FOLDER}/toc.dat")
     return _head(texts[0], texts[1], copy)
 
 

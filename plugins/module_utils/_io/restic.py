@@ -146,11 +146,15 @@ class Restic:
             stderr = process.stderr.read().decode("utf-8", "replace")
             self.require_success(program, Completed(process.wait(), "", stderr))
 
-    def restore(self, snapshot: str, target: str, include: Sequence[str] = ()) -> None:
-        """Write a snapshot's files under ``target``; each of them is read again and compared."""
+    def restore(self, snapshot: str, target: str, include: Sequence[str] = (), verify: bool = True) -> None:
+        """Write a snapshot's files under ``target``; ``verify``: each of them is read again and compared.
+
+        What comes out of the repository is checked by its hash in any case.
+        """
         chosen = [part for path in include for part in ("--include", path)]
+        again = ["--verify"] if verify else []
         Path(target).mkdir(mode=0o700, parents=True, exist_ok=True)
-        program = self._program(["restore", "--no-lock", snapshot, "--target", target, "--verify", *chosen], cwd=target)
+        program = self._program(["restore", "--no-lock", snapshot, "--target", target, *again, *chosen], cwd=target)
         self.require_success(program, follow(program, timeout=self.repository.timeout, check=False))
 
     def forget(self, ids: Sequence[str], prune: bool = False) -> None:

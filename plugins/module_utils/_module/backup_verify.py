@@ -46,6 +46,7 @@ from .repository import repository_of, repository_spec, source_of, source_spec
 from .run import Task
 from .spec import ArgumentSpec, progress_spec
 
+_KNOWN_AS = {OK: "proven", CRITICAL: "bad"}  # the catalog's own words
 # With these nothing can be said about any copy; whoever runs it gave something wrong.
 _MUST_FAIL = ("wrong_key", "repository_missing", "invalid_value")
 
@@ -188,7 +189,8 @@ class BackupVerify:
         unwritten = self._write_proof(steps, verdict, (*findings, *extra), facts)
         now = self._task.clock.now()
         ages = self._ages(now if verdict == OK else self._proven)
-        after = {"copy": self._copy.id[:8], "verdict": self._verdict_now()}
+        known = _KNOWN_AS[verdict] if facts.get("proof") else self._before
+        after = {"copy": self._copy.id[:8], "verdict": known}
         evidence = {**facts, "verdict": verdict, "findings": [asdict(one) for one in (*findings, *extra)]}
         return Outcome(
             msg=_message(self._copy, verdict, (*findings, *extra), facts),
@@ -227,12 +229,6 @@ class BackupVerify:
                 raise
             return (Finding("proof", UNKNOWN, f"the proof could not be written: {error.message}", error.code),)
         return ()
-
-    def _verdict_now(self) -> str:
-        try:
-            return self._restic.catalog().verdict_of(self._copy)
-        except OpsError:
-            return "unknown"
 
     def close(self) -> None:
         """Give back nothing: everything is closed where it was opened."""
