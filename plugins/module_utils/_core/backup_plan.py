@@ -16,7 +16,7 @@ from typing import Optional, Sequence
 from .backup_manifest import DIRECTORY, STREAM
 from .errors import OpsError, PreconditionFailed
 from .redact import printable
-from .result import CRITICAL, OK, UNKNOWN, WARNING, Action, Finding
+from .result import CRITICAL, OK, WARNING, Action, Finding
 from .units import human_duration, human_size, rfc3339
 
 AUTO = "auto"
@@ -146,10 +146,7 @@ def space_findings(candidates: Sequence[Candidate], room: Room, mode: str) -> li
             )
             found.append(Finding("staging_space", WARNING, text, room.staging_bytes, "bytes"))
         worth = _worth(one)
-        if room.repository_bytes is None:
-            text = f"how much room the repository has cannot be known from here; {name} may add {human_size(worth)}"
-            found.append(Finding("repository_space", OK, text, None, "bytes"))
-        else:
+        if room.repository_bytes is not None:
             status = WARNING if room.repository_bytes < worth else OK
             has = human_size(room.repository_bytes)
             text = f"{name} may add {human_size(worth)} before compression, the repository has {has} free"
@@ -172,13 +169,13 @@ def clock_finding(name: str, taken: datetime, newest: Optional[datetime], here: 
     return None
 
 
-def standby_finding() -> Finding:
-    """Return what is to be said when the server is a standby."""
+def standby_finding(sentinel: bool) -> Finding:
+    """Return what is to be said when the server is a standby; ``sentinel``: one was asked for."""
     text = (
         "this is a standby: no sentinel can be written, tables that are not logged are empty here, and the server may "
         "cancel the dump for a conflict with recovery (see max_standby_streaming_delay)"
     )
-    return Finding("standby", UNKNOWN, text)
+    return Finding("standby", WARNING if sentinel else OK, text)
 
 
 def local_path(location: str) -> Optional[str]:

@@ -64,7 +64,7 @@ class Backup:
         self._raise_when_nothing_is_possible()
         findings = plan.space_findings(self._candidates, room, options.mode)
         if self._standby:
-            findings.append(plan.standby_finding())
+            findings.append(plan.standby_finding(options.terms.sentinel))
         actions = [action for one in self._candidates for action in self._actions(one)]
         if self._catalog is None:
             actions.insert(0, plan.create_action(self._restic.repository.location))
