@@ -37,6 +37,14 @@ options:
     description: Store nothing when content, modes and owners are those of the newest copy.
     type: bool
     default: false
+  staging:
+    description:
+      - How the files wait to be stored. V(copy) copies them, so that what is stored is what was read, whatever happens.
+      - V(link) makes a second link to each file, for big trees such as uploads. O(staging_dir) must be on the same file
+        system. A file that is written in place meanwhile makes the whole copy fail.
+    type: str
+    choices: [copy, link]
+    default: copy
   name:
     description: Name of the copy, where a host has several sets of files.
     type: str
@@ -55,7 +63,7 @@ attributes:
     details: With O(only_if_changed). Otherwise each run is a copy of its own.
 notes:
   - >-
-    Further codes: V(incomplete) with the paths in C(failure.details), V(too_big), V(nothing_chosen),
+    Further codes: V(incomplete) with the paths in C(failure.details), V(too_big), V(nothing_chosen), V(other_filesystem),
     V(not_enough_space), V(disk_full), V(no_workspace), V(stopped), V(invalid_value).
 extends_documentation_fragment:
   - oncall.runbooks.attributes
@@ -78,6 +86,18 @@ EXAMPLES = r"""
     repository: sftp:backup@vault.example:/srv/restic
     repository_password: "{{ vault_restic_password }}"
     only_if_changed: true
+
+- name: Uploads are in the repository, without a second copy of them on the way
+  oncall.runbooks.config_backup:
+    product: shop
+    source_host: "{{ inventory_hostname }}"
+    name: uploads
+    paths: [/srv/shop/uploads]
+    max_size: 200GB
+    staging: link
+    staging_dir: /srv
+    repository: sftp:backup@vault.example:/srv/restic
+    repository_password: "{{ vault_restic_password }}"
 """
 
 RETURN = r"""
@@ -189,6 +209,7 @@ def argument_spec() -> ArgumentSpec:
             "paths": {"type": "list", "elements": "str", "required": True},
             "exclude": {"type": "list", "elements": "str", "default": []},
             "max_size": {"type": "str", "default": "1GB"},
+            "staging": {"type": "str", "choices": ["copy", "link"], "default": "copy"},
             "only_if_changed": {"type": "bool", "default": False},
             "repository_create": {"type": "bool", "default": False},
         }

@@ -147,11 +147,24 @@ def test_names_can_have_any_bytes(repository: TestRepository, tree: Path, tmp_pa
     assert proof["verdict"] == "ok", proof["findings"]
 
 
-def test_thousands_of_files(repository: TestRepository, tmp_path: Path) -> None:
+@pytest.mark.parametrize("staging", ["copy", "link"])
+def test_thousands_of_files(repository: TestRepository, tmp_path: Path, staging: str) -> None:
     folder = tmp_path / "uploads"
     for number in range(3000):
         path = folder / f"{number % 50:02}" / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"%d" % number)
-    result = run_ok(MODULE, options(repository, folder, name="uploads"))
+    (tmp_path / "staging").mkdir()
+    more = {"name": "uploads", "staging": staging, "staging_dir": str(tmp_path / "staging")}
+    result = run_ok(MODULE, options(repository, folder, **more))
     assert result["files"] == 3000 and len(result["changes"]["added"]) == 500
+    assert {path.stat().st_nlink for path in folder.rglob("*.jpg")} == {1}
+    assert list((tmp_path / "staging").iterdir()) == []
+    proof = run_ok("config_restore", {**repository.options, **SOURCE, "name": "uploads", "target": "throwaway"})
+    assert (proof["verdict"], proof["findings"][0]["value"]) == ("ok", 3000)
+
+
+def test_the_staging_folder_is_not_copied_into_itself(repository: TestRepository, tree: Path) -> None:
+    (tree / "staging").mkdir()
+    result = run_failed(MODULE, options(repository, tree, staging_dir=str(tree / "staging")))
+    assert result["failure"]["code"] == "invalid_value"

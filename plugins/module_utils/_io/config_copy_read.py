@@ -17,7 +17,7 @@ import pwd
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Iterator, Optional
+from typing import Callable, ContextManager, Iterator, Optional
 
 from .._core.config_copy import FILE, FOLDER, LINK, Entry, Skipped, is_excluded, name_some
 from .._core.errors import OpsError, PreconditionFailed
@@ -28,6 +28,7 @@ _ATTEMPTS = 3
 _GLOB = ("*", "?", "[")
 _SPECIAL = {stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket", stat.S_IFBLK: "device", stat.S_IFCHR: "device"}
 Sink = Callable[[bytes], object]
+OpenSink = Callable[[str, int], ContextManager[Sink]]  # for a path and its open file
 
 
 class Incomplete(OpsError):
@@ -56,8 +57,8 @@ class TreeReader:
         self._failed: list[str] = []
         self._tree = Tree()
 
-    def read(self, paths: tuple[str, ...], open_sink: Optional[Callable[[str], SinkOpener]] = None) -> Tree:
-        """Return everything below ``paths``; ``open_sink`` gives for a path where its content goes.
+    def read(self, paths: tuple[str, ...], open_sink: Optional[OpenSink] = None) -> Tree:
+        """Return everything below ``paths``; ``open_sink`` gives where the content of a file goes.
 
         Raises:
             Incomplete: one or more paths cannot be read, are not there, or change faster than they are read.
@@ -84,7 +85,7 @@ class TreeReader:
             self._tree.unmatched.append(path)
         return [one.rstrip("/") for one in found]
 
-    def _walk(self, top: str, open_sink: Optional[Callable[[str], SinkOpener]]) -> None:
+    def _walk(self, top: str, open_sink: Optional[OpenSink]) -> None:
         parent, name = os.path.split(top)
         try:
             folder = os.open(parent or "/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -96,7 +97,7 @@ class TreeReader:
         finally:
             os.close(folder)
 
-    def _visit(self, folder: int, name: str, path: str, open_sink: Optional[Callable[[str], SinkOpener]]) -> None:
+    def _visit(self, folder: int, name: str, path: str, open_sink: Optional[OpenSink]) -> None:
         if path in self._seen:
             return
         self._seen.add(path)
@@ -114,7 +115,7 @@ class TreeReader:
         except OSError as error:
             self._failed.append(f"{path} ({error.strerror})")
 
-    def _descend(self, folder: int, name: str, path: str, open_sink: Optional[Callable[[str], SinkOpener]]) -> None:
+    def _descend(self, folder: int, name: str, path: str, open_sink: Optional[OpenSink]) -> None:
         inside = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         try:
             self._tree.entries.append(_entry(path, FOLDER, os.fstat(inside)))
@@ -125,13 +126,13 @@ class TreeReader:
         finally:
             os.close(inside)
 
-    def _read_file(self, folder: int, name: str, path: str, open_sink: Optional[Callable[[str], SinkOpener]]) -> Entry:
+    def _read_file(self, folder: int, name: str, path: str, open_sink: Optional[OpenSink]) -> Entry:
         for _attempt in range(_ATTEMPTS):
             with open_regular(folder, name) as (descriptor, before):
                 self._need(before.st_size)
-                with open_sink(path) if open_sink else contextlib.nullcontext(lambda _chunk: None) as sink:
+                with open_sink(path, descriptor) if open_sink else contextlib.nullcontext(_nowhere) as sink:
                     size, digest = _copy(descriptor, sink)
-                after = os.fstat(descriptor)
+                    after = os.fstat(descriptor)
             if _stamp(before) == _stamp(after) and size == after.st_size:
                 self._left -= size
                 return _entry(path, FILE, after, size_bytes=size, sha256=digest)
@@ -144,9 +145,6 @@ class TreeReader:
                 code="too_big",
                 hint="leave something out with exclude, or choose a larger max_size",
             )
-
-
-SinkOpener = contextlib.AbstractContextManager[Sink]
 
 
 @contextlib.contextmanager
@@ -174,7 +172,7 @@ def entry_of(folder: int, name: str, path: str) -> Optional[Entry]:
     if stat.S_ISDIR(status.st_mode):
         return _entry(path, FOLDER, status)
     with open_regular(folder, name) as (descriptor, status):
-        size, digest = _copy(descriptor, lambda _chunk: None)
+        size, digest = _copy(descriptor, _nowhere)
         return _entry(path, FILE, status, size_bytes=size, sha256=digest)
 
 
@@ -187,10 +185,14 @@ def hash_tree(root: Path) -> dict[str, tuple[int, str]]:
             parent = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 with open_regular(parent, name) as (descriptor, _status):
-                    found[path[len(str(root)) :]] = _copy(descriptor, lambda _chunk: None)
+                    found[path[len(str(root)) :]] = _copy(descriptor, _nowhere)
             finally:
                 os.close(parent)
     return found
+
+
+def _nowhere(_chunk: bytes) -> None:
+    """Take content that only its hash is wanted of."""
 
 
 def _copy(descriptor: int, sink: Sink) -> tuple[int, str]:

@@ -8,10 +8,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
-from typing import Any, BinaryIO, Iterator, Optional
+from typing import Any, Optional
 
 from .._core.backup import CONFIG, MANIFEST, Copy, copy_tags
 from .._core.config_copy import (
@@ -22,14 +20,15 @@ from .._core.config_copy import (
     check_paths,
     name_some,
     read_config_manifest,
+    root_of,
 )
-from .._core.errors import PreconditionFailed
+from .._core.errors import InvalidValue, PreconditionFailed
 from .._core.redact import printable
 from .._core.result import OK, WARNING, Action, Decision, Finding, Outcome
 from .._core.units import count_of, human_size, parse_size, rfc3339
-from .._io.config_copy_read import Sink, Tree, TreeReader
-from .._io.config_copy_write import failing
-from .._io.restic import Restic
+from .._io.config_copy_read import Incomplete, Tree, TreeReader
+from .._io.config_copy_stage import CopyStage, LinkStage
+from .._io.restic import Restic, Written
 from .._io.workspace import ends_in_order, need_room, workspace
 from .copy_steps import Steps
 from .repository import repository_of, source_of
@@ -49,6 +48,9 @@ class ConfigBackup:
         self._exclude = tuple(params["exclude"])
         self._max_bytes = parse_size(params["max_size"], "max_size")
         self._restic = Restic(repository_of(params))
+        staging = params["staging_dir"]
+        if staging and root_of(str(Path(staging).resolve()), self._paths):
+            raise InvalidValue("staging_dir lies in paths: the copy would copy itself", hint="choose another one")
 
     def decide(self) -> Decision:
         """Read all of it and compare it with the newest copy."""
@@ -109,13 +111,13 @@ class ConfigBackup:
             payload = folder / "copy"
             payload.mkdir(mode=0o700)
             moment = self._task.clock.now()
-            need_room(payload, self._size, "the copy")
-            stage = _Stage(payload / FILES)
+            stage = self._stage(payload)
             tree = self._reader().read(self._paths, stage.open)
             manifest = self._manifest(tree)
             (payload / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
             copy = Copy("", self._source, moment, FORM, "", manifest.size_bytes())
             written = self._restic.backup(str(payload), host=self._source.host, tags=copy_tags(copy))
+            self._check(stage, manifest, written)
             note.detail = f"snapshot {written.snapshot[:8]}, {human_size(written.added_bytes)} new"
         files = len(manifest.files())
         msg = (
@@ -133,36 +135,21 @@ class ConfigBackup:
         after = {"content_hash": manifest.content_hash()}
         return Outcome(msg, tuple(steps.done), _findings(tree), after, facts)
 
+    def _stage(self, payload: Path) -> CopyStage:
+        if self._task.params["staging"] == "link":
+            return LinkStage(payload / FILES)
+        need_room(payload, self._size, "the copy")
+        return CopyStage(payload / FILES)
+
+    def _check(self, stage: CopyStage, manifest: ConfigManifest, written: Written) -> None:
+        try:
+            stage.check(manifest)
+        except Incomplete:
+            self._restic.forget([one.id for one in self._restic.snapshots() if one.id.startswith(written.snapshot)])
+            raise
+
     def close(self) -> None:
         """Hold nothing."""
-
-
-class _Stage:
-    """Where the contents are copied to, each at its own path below one folder of our user alone."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    @contextlib.contextmanager
-    def open(self, path: str) -> Iterator[Sink]:
-        target = Path(str(self._root) + path)
-        with failing("stage", path):
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as stream:
-                yield _Writer(stream, path)
-
-
-class _Writer:
-    """Writes chunks; trouble with our own copy is no trouble with the source."""
-
-    def __init__(self, stream: BinaryIO, path: str) -> None:
-        self._stream = stream
-        self._path = path
-
-    def __call__(self, chunk: bytes) -> None:
-        with failing("stage", self._path):
-            self._stream.write(chunk)
 
 
 def _findings(tree: Tree) -> tuple[Finding, ...]:

@@ -148,6 +148,31 @@ def test_staging_gets_full_on_the_way(
     assert list(small_disk.iterdir()) == [] and empty.restic.snapshots() == ()
 
 
+@fault("staging folder on another file system than the files to link", "config backup: staging", NONE)
+def test_another_file_system(empty: TestRepository, tree: Path, small_disk: Path) -> None:
+    result = run_failed(BACKUP, backup(empty, tree, staging="link", staging_dir=str(small_disk)))
+    assert result["failure"]["code"] == "other_filesystem"
+    assert list(small_disk.iterdir()) == [] and empty.restic.snapshots() == ()
+
+
+@fault("file that is written in place while restic reads it", "config backup: store",
+       "error with a code; the snapshot that was made is taken away again")  # fmt: skip
+def test_a_file_written_in_place(empty: TestRepository, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from plugins.module_utils._io.restic import Restic
+
+    real = Restic.backup
+
+    def write(self: Restic, *args: Any, **kwargs: Any) -> Any:
+        with (tree / "env").open("a") as stream:
+            stream.write("MORE=1\n")
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Restic, "backup", write)
+    result = run_failed(BACKUP, backup(empty, tree, staging="link", staging_dir=str(empty.folder)))
+    assert result["failure"]["code"] == "incomplete" and "env" in result["msg"]
+    assert empty.restic.snapshots() == ()
+
+
 # --- copies -----------------------------------------------------------------------------------------------------
 
 
