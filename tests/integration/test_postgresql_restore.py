@@ -44,6 +44,7 @@ def test_check_run_again_undo_again(shop: Shop, form: str) -> None:
     assert checked["loss"]["measured"] and checked["loss"]["rows"] == 0
     differences = {table["name"]: table["difference"] for table in checked["loss"]["tables"]}
     assert differences == {"orders": -93, "customers": -50}
+    assert "orders -93" in checked["plan"][-1]["reason"]
 
     done = shop.restore()
     assert done["plan"] == checked["plan"] and done["changed"]
@@ -170,6 +171,16 @@ def test_settings_rights_and_the_comment_of_the_live_one_stay(shop: Shop, role: 
     assert own == "the shop" and marker is not None and marker.snapshot == done["copy"]["id"]
     shop.undo()
     assert shop.comment() == ("the shop", None) and postgres.fetch(about, shop.name) == before
+
+
+def test_logical_replication_stays_with_the_old_one_and_is_told(shop: Shop) -> None:
+    shop.copy()
+    name = random_name("slot")
+    shop.database.fetch("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", name)
+    done = shop.restore()
+    (finding,) = [one for one in done["findings"] if one["check"] == "logical_slots"]
+    assert finding["status"] == "warning" and name in finding["msg"] and shop.orders() == ROWS
+    assert shop.clean(keep="0s", keep_last=False)["changed"]
 
 
 def test_cleaning_up_drops_what_is_old_enough_and_spares_the_last(shop: Shop) -> None:

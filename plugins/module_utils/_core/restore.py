@@ -161,8 +161,10 @@ def plan_clean(facts: ServerFacts, wish: Wish, now: datetime) -> Tuple[Tuple[Dat
     return tuple(drop), tuple(stay)
 
 
-def restore_actions(plan: RestorePlan, wish: Wish, copy: Copy, commands: dict[str, str]) -> Tuple[Action, ...]:
-    """Return the actions in order; ``commands`` has the exact texts by the first word of the id."""
+def restore_actions(
+    plan: RestorePlan, wish: Wish, copy: Copy, commands: dict[str, str], loss: str = ""
+) -> Tuple[Action, ...]:
+    """Return the actions in order; ``commands`` has the exact texts by what they do, ``loss`` says what goes."""
     shown = f"copy {copy.id[:8]} of {rfc3339(copy.taken)}"
     actions = drop_actions(plan.leftovers, "a dead run left it behind", commands)
     if plan.ready is None:
@@ -180,7 +182,7 @@ def restore_actions(plan: RestorePlan, wish: Wish, copy: Copy, commands: dict[st
         )
     if wish.swap:
         reason = f"the live one stays as {printable(plan.kept)}" if plan.kept else "there is no live database now"
-        actions += (_action("swap", wish, reason, commands),)
+        actions += (_action("swap", wish, f"{reason}; {loss}" if loss else reason, commands),)
     return actions
 
 

@@ -82,13 +82,18 @@ class Loss:
         since = f"everything changed in the last {human_duration(max(self.seconds, 0.0))} is lost"
         if not self.measured:
             return Finding("loss", UNKNOWN, f"{since}; it could not be measured: {self.reason}", None, "rows")
+        return Finding("loss", WARNING, f"{since}: {self.by_rows()}", self.rows, "rows")
+
+    def by_rows(self) -> str:
+        """Return how many rows go, and where from."""
+        if not self.measured:
+            return f"what is lost cannot be measured: {self.reason}"
         named = [f"{table['schema']}.{table['name']} {table['difference']:+d}" for table in self.tables[:_SHOWN]
                  if table["difference"] is not None]  # fmt: skip
         rest = f" and {len(self.tables) - _SHOWN} more" if self.tables[_SHOWN:] else ""
         by_table = f" ({printable(', '.join(named), 400)}{rest})" if named else ""
         left = f"; {count_of(self.not_counted, 'table')} not counted" if self.not_counted else ""
-        text = f"{since}: {count_of(self.rows, 'row')} more than in the copy{by_table}{left}"
-        return Finding("loss", WARNING, text, self.rows, "rows")
+        return f"{count_of(self.rows, 'row')} more than in the copy{by_table}{left}"
 
 
 def measure(manifest: Manifest, live: LiveState, now: datetime, ignore: Tuple[str, str] = ("", "")) -> Loss:

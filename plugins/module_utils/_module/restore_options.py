@@ -82,7 +82,7 @@ def read_wish(params: Mapping[str, Any]) -> Wish:
         state=params["state"],
         database=params["database"],
         target=params["target"] or params["database"],
-        confirm=params["confirm"],
+        confirm=params["confirm"] or None,
         swap=params["swap"],
         force=params["force"],
         writers=params["writers"],

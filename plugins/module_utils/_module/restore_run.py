@@ -133,7 +133,7 @@ class Restore:
             "restored_from": work.copy.id if wish.swap else before["restored_from"],
             "kept": [*before["kept"], *([plan.kept] if plan.kept else [])],
         }
-        actions = plans.restore_actions(plan, wish, work.copy, commands)
+        actions = plans.restore_actions(plan, wish, work.copy, commands, work.loss.by_rows())
         text = f"{printable(wish.target)} is to be restored from the copy of {rfc3339(work.copy.taken)}"
         if not actions:
             text = f"the copy of {rfc3339(work.copy.taken)} is restored aside already, as {printable(plan.aside)}"
