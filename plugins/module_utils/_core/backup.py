@@ -82,11 +82,19 @@ class Proof:
 
 @dataclass(frozen=True)
 class Catalog:
-    """All copies and proofs, the oldest first. ``strangers`` are snapshots that somebody else put there."""
+    """All copies and proofs, the oldest first. ``strangers`` are snapshots that somebody else put there.
+
+    ``unreadable``: beginnings of ids of damaged snapshots; nobody can tell whether they were copies.
+    """
 
     copies: tuple[Copy, ...] = ()
     proofs: tuple[Proof, ...] = ()
     strangers: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+
+    def ids(self) -> frozenset[str]:
+        """Return the ids of all snapshots that could be read."""
+        return frozenset((*(copy.id for copy in self.copies), *(proof.id for proof in self.proofs), *self.strangers))
 
     def of(self, source: Source) -> tuple[Copy, ...]:
         """Return the copies of one source, the oldest first."""

@@ -100,8 +100,17 @@ def report(look: Look, policy: Policy, now: datetime) -> Decision:
         return Decision(msg=look.findings[0].msg, findings=findings, extra=_extra(look, (), Catalog(), now))
     catalog = look.catalog
     judged = tuple(_judge(catalog, source, policy, now) for source in chosen_sources(catalog, policy))
-    findings = look.findings + tuple(finding for one in judged for finding in one.findings)
+    findings = look.findings + _unreadable(catalog) + tuple(finding for one in judged for finding in one.findings)
     return Decision(msg=_line(catalog, judged, findings), findings=findings, extra=_extra(look, judged, catalog, now))
+
+
+def _unreadable(catalog: Catalog) -> tuple[Finding, ...]:
+    if not catalog.unreadable:
+        return ()
+    number = len(catalog.unreadable)
+    names = ", ".join(catalog.unreadable[:5])
+    msg = f"{count_of(number, 'snapshot')} cannot be read, and nobody can tell what is in it: {names}"
+    return (Finding("snapshots_unreadable", CRITICAL, msg, number, "snapshots"),)
 
 
 def _judge(catalog: Catalog, source: Source, policy: Policy, now: datetime) -> _Judged:

@@ -223,9 +223,10 @@ def decide(facts: Facts, policy: Policy, now: datetime) -> tuple[Decision, Selec
     """Return the decision, and the selection that it was made from.
 
     Raises:
-        PreconditionFailed: copies from the future (``clock_skew``), more to remove than one run may
-            (``blast_cap_exceeded``).
+        PreconditionFailed: snapshots that cannot be read (``repository_damaged``), copies from the future
+            (``clock_skew``), more to remove than one run may (``blast_cap_exceeded``).
     """
+    _refuse_damage(facts.catalog)
     if not policy.future_allowed:
         _refuse_the_future(facts.catalog, policy, now)
     selection = select(facts.catalog, policy, now)
@@ -245,6 +246,18 @@ def decide(facts: Facts, policy: Policy, now: datetime) -> tuple[Decision, Selec
         extra={"kept": [_row(copy, reason) for copy, reason in selection.kept]},
     )
     return decision, selection
+
+
+def _refuse_damage(catalog: Catalog) -> None:
+    """A snapshot that cannot be read may be a copy that should count, or a proof."""
+    if catalog.unreadable:
+        raise PreconditionFailed(
+            f"remove copies: {count_of(len(catalog.unreadable), 'snapshot')} cannot be read: "
+            f"{', '.join(catalog.unreadable[:5])}",
+            code="repository_damaged",
+            hint="run restic check; take a damaged snapshot out by hand when it is known what it was",
+            details={"snapshots": list(catalog.unreadable)},
+        )
 
 
 def _refuse_the_future(catalog: Catalog, policy: Policy, now: datetime) -> None:

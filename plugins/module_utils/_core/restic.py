@@ -21,6 +21,7 @@ from .backup import Snapshot
 
 INCOMPLETE = 3  # exit code of a backup that could not read everything, and wrote a snapshot all the same
 
+_UNREADABLE = re.compile(r"(?:could not|failed to) load snapshot ([0-9a-f]{8,64})")
 _FRACTION = re.compile(r"\.(\d{1,6})\d*")
 
 
@@ -104,6 +105,23 @@ def read_snapshots(stdout: str) -> tuple[Snapshot, ...]:
         )
         for one in listed
     )
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The snapshots that could be read, and the beginnings of the ids of those that could not."""
+
+    snapshots: tuple[Snapshot, ...]
+    unreadable: tuple[str, ...] = ()
+
+
+def read_unreadable(stderr: str) -> tuple[str, ...]:
+    """Return the snapshots that restic passes over in its list: it only grumbles, and ends with 0.
+
+    >>> read_unreadable("could not load snapshot 0ab6827c: load <snapshot/0ab6827caa>: invalid data returned")
+    ('0ab6827c',)
+    """
+    return tuple(dict.fromkeys(_UNREADABLE.findall(stderr)))
 
 
 def read_time(text: str) -> datetime:

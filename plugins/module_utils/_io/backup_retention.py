@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Callable, Sequence
 
-from .._core.backup import Snapshot
 from .._core.backup_retention import PRUNE, UNLOCK, Selection, actions_of, done_line
 from .._core.errors import OpsError, VerificationFailed
 from .._core.result import DONE, FAILED, SKIPPED, Decision, Outcome, Step, partial_result
@@ -32,8 +31,8 @@ class Remover:
         self._clock = clock
         self.steps: list[Step] = []
 
-    def remove(self, decision: Decision, selection: Selection, before: Sequence[Snapshot]) -> Outcome:
-        """Remove what was selected; ``before`` is the listing that it was selected from.
+    def remove(self, decision: Decision, selection: Selection, before: frozenset[str]) -> Outcome:
+        """Remove what was selected; ``before`` are the ids of all snapshots when it was selected.
 
         Raises:
             OpsError: the repository refused (its code says why), or something else than planned is gone
@@ -44,7 +43,7 @@ class Remover:
             with ends_in_order():
                 if UNLOCK in planned:
                     self._timed(UNLOCK, self._unlock)
-                self._forget(selection, {snapshot.id for snapshot in before})
+                self._forget(selection, before)
                 if PRUNE in planned:
                     self._timed(PRUNE, self._prune)
                 return self._outcome(decision, selection)
@@ -73,7 +72,7 @@ class Remover:
         self._pruning.prune()
         return DONE, ""
 
-    def _forget(self, selection: Selection, before: set[str]) -> None:
+    def _forget(self, selection: Selection, before: frozenset[str]) -> None:
         """Forget in batches; after each one, also one that failed, the listing says what is gone."""
         actions = actions_of(selection)
         allowed: set[str] = set()
@@ -92,10 +91,12 @@ class Remover:
             _check_gone(set(ids), gone, allowed)
 
     def _record(
-        self, batch: Sequence[tuple[str, tuple[str, ...]]], before: set[str], seconds: float, why_not: str
+        self, batch: Sequence[tuple[str, tuple[str, ...]]], before: frozenset[str], seconds: float, why_not: str
     ) -> set[str]:
         """Note what became of each action of a batch, and return what is gone of all that was there."""
-        gone = before - {snapshot.id for snapshot in self._restic.snapshots()}
+        listing = self._restic.listing()
+        there = {snapshot.id for snapshot in listing.snapshots}
+        gone = {one for one in before - there if not one.startswith(listing.unreadable)}  # damaged is not gone
         share = round(seconds / len(batch), 3)
         for action, snapshots in batch:
             if gone.issuperset(snapshots):

@@ -16,7 +16,16 @@ from typing import Any, Callable, Generator, Mapping, Optional, Sequence
 from .._core.backup import Catalog, Snapshot, read_catalog
 from .._core.errors import OpsError
 from .._core.redact import printable, redact_text
-from .._core.restic import INCOMPLETE, Written, meaning_of, read_message, read_snapshots, read_written
+from .._core.restic import (
+    INCOMPLETE,
+    Listing,
+    Written,
+    meaning_of,
+    read_message,
+    read_snapshots,
+    read_unreadable,
+    read_written,
+)
 from .command import Completed
 from .process import Program, follow, started
 
@@ -72,17 +81,23 @@ class Restic:
         """Make an empty repository."""
         self._ask("init")
 
-    def snapshots(self) -> tuple[Snapshot, ...]:
+    def listing(self) -> Listing:
         """Return every snapshot; without a lock, so that a look never stands in anybody's way."""
         completed = self._ask("snapshots", "--json", "--no-lock")
         try:
-            return read_snapshots(completed.stdout.splitlines()[-1])
+            snapshots = read_snapshots(completed.stdout.splitlines()[-1])
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise RepositoryFailed("list the snapshots: restic's answer cannot be read") from error
+        return Listing(snapshots, read_unreadable(completed.stderr))
+
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        """Return the snapshots that can be read."""
+        return self.listing().snapshots
 
     def catalog(self) -> Catalog:
         """Return the copies and proofs of the repository."""
-        return read_catalog(self.snapshots())
+        listing = self.listing()
+        return replace(read_catalog(listing.snapshots), unreadable=listing.unreadable)
 
     def backup(self, folder: str, *, host: str, tags: Sequence[str], on_progress: Optional[Progress] = None) -> Written:
         """Write everything in a folder as one snapshot whose root is the folder.

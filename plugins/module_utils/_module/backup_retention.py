@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Optional
 
-from .._core.backup import Snapshot, parse_at, read_catalog
+from .._core.backup import parse_at
 from .._core.backup_retention import Facts, Policy, Selection, check_policy, decide, parse_cap
 from .._core.errors import PreconditionFailed
 from .._core.result import Decision, Outcome
@@ -55,13 +55,13 @@ class Retention:
         self._restic = Restic(repository_of(params))
         self._policy = policy_of(params, self._restic.repository.location)
         self._remover = Remover(self._restic, task.clock, parse_duration(params["prune_timeout"], "prune_timeout"))
-        self._snapshots: tuple[Snapshot, ...] = ()
+        self._before: frozenset[str] = frozenset()
         self._selection = Selection()
 
     def decide(self) -> Decision:
         """List the repository and choose what goes; what it stores is only measured where something does."""
-        self._snapshots = self._restic.snapshots()
-        facts = Facts(self._restic.repository.location, read_catalog(self._snapshots))
+        facts = Facts(self._restic.repository.location, self._restic.catalog())
+        self._before = facts.catalog.ids()
         now = self._clock.now()
         decision, self._selection = decide(facts, self._policy, now)
         if decision.plan:
@@ -71,7 +71,7 @@ class Retention:
 
     def apply(self, decision: Decision) -> Outcome:
         """Remove exactly what was selected, and look again."""
-        return self._remover.remove(decision, self._selection, self._snapshots)
+        return self._remover.remove(decision, self._selection, self._before)
 
     def close(self) -> None:
         """Hold nothing."""

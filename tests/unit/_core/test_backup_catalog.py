@@ -107,6 +107,11 @@ def test_the_row_of_a_source_tells_the_newest_good_copy_and_the_last_proof() -> 
     assert newest_copies(look.catalog or Catalog(), Policy()) == (NEW,)
 
 
+def test_a_snapshot_that_cannot_be_read_is_critical() -> None:
+    decision = report(Look(Catalog((NEW,), (proof(NEW),), unreadable=("0ab6827c",))), Policy(limits=DAY), NOW)
+    assert bad(decision) == {"snapshots_unreadable": "critical"}
+
+
 def test_orphans_and_strangers_are_listed() -> None:
     lost = proof(OLD)
     extra = report(Look(Catalog((NEW,), (lost,), ("s",))), Policy(), NOW).extra

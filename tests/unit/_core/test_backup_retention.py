@@ -210,6 +210,13 @@ def test_a_copy_from_the_future_stops_it_unless_allowed() -> None:
     assert decide(Facts("/repo", catalog(copy(-0.05))), policy(), NOW)[0].plan == ()  # a clock may be 3 minutes ahead
 
 
+def test_a_snapshot_that_cannot_be_read_stops_it() -> None:
+    known = Catalog((copy(49), copy(25), copy(1)), unreadable=("0ab6827c",))
+    with pytest.raises(PreconditionFailed, match="0ab6827c") as failure:
+        decide(Facts("/repo", known), policy(), NOW)
+    assert failure.value.code == "repository_damaged"
+
+
 def test_the_future_of_another_product_is_none_of_our_business() -> None:
     other = Source("other", "db1", "postgresql", "app")
     assert decide(Facts("/repo", catalog(copy(-50, other), copy(1))), policy(), NOW)[0].plan == ()
