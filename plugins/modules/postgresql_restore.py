@@ -69,6 +69,13 @@ options:
     description: Restore a copy that is of another server than this one.
     type: bool
     default: false
+  create_roles:
+    description:
+      - Make the roles that the copy needs and the server has not, as the copy's globals have them, with the groups that
+        they belong to. Roles that are there stay as they are. It takes the right to make roles.
+      - On managed servers the globals may hold no passwords; then the new roles have none.
+    type: bool
+    default: false
   swap:
     description:
       - With V(false) the copy is restored aside and verified, and nothing else (RV(aside)). A later run with V(true) and

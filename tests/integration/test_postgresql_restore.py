@@ -300,6 +300,28 @@ def test_another_server_must_be_allowed(shop: Shop, tmp_path: Path, throwaway_se
     assert Database(other, shop.name).fetch("SELECT count(*) FROM orders") == [(ROWS,)]
 
 
+def test_a_lost_server_is_replaced_with_its_roles(
+    shop: Shop, role: Roles, throwaway_server: Callable[..., Server]
+) -> None:
+    owner, reader, group, bystander = role(password="s3cret-of-owner"), role(), role(), role()
+    shop.database.execute(f'GRANT "{group}" TO "{owner}"; ALTER TABLE orders OWNER TO "{owner}"')
+    shop.database.execute(f'GRANT SELECT ON orders TO "{reader}"')
+    shop.copy()
+    other = throwaway_server(own_identity=True)
+    elsewhere = {"login_port": other.port, "allow_other_server": True}
+    assert shop.refused(**elsewhere)["failure"]["code"] == "role_missing"
+    checked = shop.check(**elsewhere, create_roles=True)
+    done = shop.restore(**elsewhere, create_roles=True)
+    assert actions(done)[0] == "roles" and done["plan"] == checked["plan"]
+    assert "s3cret" not in str(done) and "SCRAM" not in str(done)
+    found = Database(other, shop.name)
+    names = {name for (name,) in found.fetch("SELECT rolname FROM pg_roles")}
+    assert {owner, reader, group} <= names and bystander not in names
+    assert found.fetch("SELECT pg_has_role(%s, %s, 'MEMBER')", owner, group) == [(True,)]
+    assert found.fetch("SELECT rolpassword IS NOT NULL FROM pg_authid WHERE rolname = %s", owner) == [(True,)]
+    assert found.fetch("SELECT tableowner FROM pg_tables WHERE tablename = 'orders'") == [(owner,)]
+
+
 def test_results_are_documented(shop: Shop) -> None:
     import yaml
 

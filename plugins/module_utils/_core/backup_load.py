@@ -108,7 +108,7 @@ def globals_statements(text: str) -> Iterator[GlobalStatement]:
     for sql in _split(text):
         if not _TABLESPACE.match(sql):
             role = _CREATE_ROLE.match(sql)
-            yield GlobalStatement(sql, _bare(role["name"]) if role else "")
+            yield GlobalStatement(sql, bare_name(role["name"]) if role else "")
 
 
 def _split(text: str) -> Iterator[str]:
@@ -136,7 +136,8 @@ def _split(text: str) -> Iterator[str]:
         yield "".join(statement).strip()
 
 
-def _bare(name: str) -> str:
+def bare_name(name: str) -> str:
+    """Return a name of a statement without its quotes."""
     return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
@@ -145,8 +146,8 @@ def bootstrap_name(statements: List[GlobalStatement]) -> str:
 
     Since 16 every grant of a superuser is recorded as the first role's own; otherwise ``postgres`` is the custom.
     """
-    superusers = [_bare(match["name"]) for match in (_SUPERUSER.match(one.sql) for one in statements) if match]
-    grantors = [_bare(match["name"]) for match in (_GRANTOR.search(one.sql) for one in statements) if match]
+    superusers = [bare_name(match["name"]) for match in (_SUPERUSER.match(one.sql) for one in statements) if match]
+    grantors = [bare_name(match["name"]) for match in (_GRANTOR.search(one.sql) for one in statements) if match]
     for name in (*grantors, "postgres", *superusers):
         if name in superusers:
             return name

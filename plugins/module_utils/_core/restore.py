@@ -162,11 +162,16 @@ def plan_clean(facts: ServerFacts, wish: Wish, now: datetime) -> Tuple[Tuple[Dat
 
 
 def restore_actions(
-    plan: RestorePlan, wish: Wish, copy: Copy, commands: dict[str, str], loss: str = ""
+    plan: RestorePlan, wish: Wish, copy: Copy, commands: dict[str, str], loss: str = "", roles: Tuple[str, ...] = ()
 ) -> Tuple[Action, ...]:
-    """Return the actions in order; ``commands`` has the exact texts by what they do, ``loss`` says what goes."""
+    """Return the actions in order; ``commands`` has the exact texts by what they do, ``loss`` says what goes.
+
+    ``roles`` are those that are made; the statements hold passwords and are not shown.
+    """
     shown = f"copy {copy.id[:8]} of {rfc3339(copy.taken)}"
     actions = drop_actions(plan.leftovers, "a dead run left it behind", commands)
+    if roles:
+        actions += (_action("roles", wish, f"made as in the copy: {printable(', '.join(roles), 300)}", commands),)
     if plan.ready is None:
         actions += (
             _action("fetch", wish, f"{shown} out of the repository", commands),

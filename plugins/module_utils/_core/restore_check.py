@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Collection, Optional
 
 from .backup import Copy
 from .backup_manifest import Manifest
@@ -118,13 +118,15 @@ def check_copy(facts: ServerFacts, wish: Wish, copy: Copy, manifest: Manifest) -
     return Finding("origin", WARNING, f"the copy is of another server ({origin}), which is allowed", origin)
 
 
-def check_needs(facts: ServerFacts, manifest: Manifest) -> None:
+def check_needs(facts: ServerFacts, manifest: Manifest, to_come: Collection[str] = ()) -> None:
     """Refuse before the start when roles or extensions are missing that the copy needs; all of them are named.
+
+    ``to_come`` are roles that will be made.
 
     Raises:
         PreconditionFailed: code ``role_missing``, or ``extension_missing`` when only extensions are.
     """
-    roles = sorted({*manifest.roles, manifest.owner} - facts.roles)
+    roles = sorted({*manifest.roles, manifest.owner} - facts.roles - set(to_come))
     extensions = sorted(set(manifest.extensions) - facts.extensions)
     if not roles and not extensions:
         return
@@ -133,7 +135,7 @@ def check_needs(facts: ServerFacts, manifest: Manifest) -> None:
     raise PreconditionFailed(
         f"the copy needs what the server does not have: {printable('; '.join(parts), 500)}",
         code="role_missing" if roles else "extension_missing",
-        hint="create the roles first (globals.sql of the copy has them)" if roles else "install the packages first",
+        hint="let them be made (create_roles), or make them first" if roles else "install the packages first",
         details={"roles": roles, "extensions": extensions},
     )
 

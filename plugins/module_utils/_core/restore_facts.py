@@ -98,3 +98,4 @@ class Wish:
     keep_last: bool = True
     fingerprint: Optional[Mapping[str, Any]] = None
     allow_other_server: bool = False
+    create_roles: bool = False

@@ -41,6 +41,7 @@ def restore_spec() -> ArgumentSpec:
                 "confirm": {"type": "str"},
                 "fingerprint": {"type": "raw"},
                 "allow_other_server": {"type": "bool", "default": False},
+                "create_roles": {"type": "bool", "default": False},
                 "swap": {"type": "bool", "default": True},
                 "force": {"type": "bool", "default": False},
                 "writers": {"type": "str", "choices": [FENCE, REFUSE], "default": FENCE},
@@ -90,6 +91,7 @@ def read_wish(params: Mapping[str, Any]) -> Wish:
         keep_last=params["keep_last"],
         fingerprint=_fingerprint(params["fingerprint"]),
         allow_other_server=params["allow_other_server"],
+        create_roles=params["create_roles"],
     )
 
 

@@ -13,19 +13,21 @@ from typing import Any, Optional
 
 from .._core import restore as plans
 from .._core.backup import POSTGRESQL, Catalog, Copy, parse_at
+from .._core.backup_load import GlobalStatement
 from .._core.backup_manifest import Manifest
 from .._core.backup_proof import data_age
 from .._core.errors import InvalidValue, OpsError
 from .._core.redact import printable
 from .._core.restore_check import check_copy, check_needs, check_space, check_use
 from .._core.restore_facts import ServerFacts
-from .._core.restore_loss import LiveState, Loss, measure
+from .._core.restore_loss import LiveState, Loss, load_failure, measure
 from .._core.restore_marker import READY
+from .._core.restore_roles import role_statements
 from .._core.result import CRITICAL, OK, UNKNOWN, WARNING, Decision, Finding, Outcome
 from .._core.units import count_of, human_duration, rfc3339
 from .._io import restore_aside as aside
 from .._io.backup_fetch import read_head
-from .._io.backup_load import restore_tool
+from .._io.backup_load import apply_globals, restore_tool
 from .._io.backup_sentinel import SCHEMA, TABLE
 from .._io.postgres import advisory_lock
 from .._io.postgres_tools import Tool
@@ -51,6 +53,7 @@ class _Work:
     loss: Loss
     tool: Tool
     create: str
+    roles: tuple[GlobalStatement, ...]
 
 
 class Restore:
@@ -82,13 +85,17 @@ class Restore:
         if already is not None:
             extra = {**about, **_nothing_yet(), "loss": {}}
             return Decision(already.msg, findings=(already,), before=before, after=before, extra=extra)
-        manifest = read_head(self._restic, copy).manifest
+        head = read_head(self._restic, copy)
+        manifest = head.manifest
         findings = (self._verdict(catalog, copy), check_copy(facts, wish, copy, manifest))
-        check_needs(facts, manifest)
+        roles: tuple[GlobalStatement, ...] = ()
+        if wish.create_roles:
+            roles = role_statements(head.globals_sql, {*manifest.roles, manifest.owner}, facts.roles)
+        check_needs(facts, manifest, [one.creates for one in roles])
         if wish.swap:
             check_use(facts, wish)
         findings += (check_space(facts, manifest), *plans.unmarked_leftovers(facts, wish), *_slots(facts))
-        self._work = self._prepare(facts, copy, manifest)
+        self._work = self._prepare(facts, copy, manifest, roles)
         return self._decision(self._work, before, findings, about)
 
     def _choose(self, catalog: Catalog) -> Copy:
@@ -106,7 +113,7 @@ class Restore:
         text = f"copy {copy.id[:8]} of {rfc3339(copy.taken)} is {verdict}; it is verified before it is swapped in"
         return Finding("copy", _VERDICTS[verdict], text, verdict)
 
-    def _prepare(self, facts: ServerFacts, copy: Copy, manifest: Manifest) -> _Work:
+    def _prepare(self, facts: ServerFacts, copy: Copy, manifest: Manifest, roles: tuple[GlobalStatement, ...]) -> _Work:
         ground, wish = self._ground, self._ground.wish
         plan = plans.plan_restore(facts, wish, copy)
         tool = restore_tool(ground.task.commands, manifest, facts.major, ground.means.client_bin_dirs)
@@ -117,7 +124,7 @@ class Restore:
         loss = measure(manifest, live, ground.task.clock.now(), (SCHEMA, TABLE))
         owner = plan.live.owner if plan.live is not None else manifest.owner
         loader = Loader(ground, self._restic, copy, manifest)
-        return _Work(copy, manifest, plan, loss, tool, loader.create_statement(plan, owner))
+        return _Work(copy, manifest, plan, loss, tool, loader.create_statement(plan, owner), roles)
 
     def _decision(
         self, work: _Work, before: dict[str, Any], findings: tuple[Finding, ...], about: dict[str, Any]
@@ -133,7 +140,7 @@ class Restore:
             "restored_from": work.copy.id if wish.swap else before["restored_from"],
             "kept": [*before["kept"], *([plan.kept] if plan.kept else [])],
         }
-        actions = plans.restore_actions(plan, wish, work.copy, commands, work.loss.by_rows())
+        actions = plans.restore_actions(plan, wish, work.copy, commands, work.loss.by_rows(), _names(work.roles))
         text = f"{printable(wish.target)} is to be restored from the copy of {rfc3339(work.copy.taken)}"
         if not actions:
             text = f"the copy of {rfc3339(work.copy.taken)} is restored aside already, as {printable(plan.aside)}"
@@ -156,6 +163,8 @@ class Restore:
             for one in work.plan.leftovers:
                 with steps.doing(f"drop:{one.name}"):
                     aside.drop(ground.database, one)
+            if work.roles:
+                self._make_roles(work, steps)
             loader = Loader(ground, self._restic, work.copy, work.manifest)
             findings = loader.make_and_verify(work.plan, work.tool, work.create, steps)
             self._seconds = loader.seconds
@@ -167,6 +176,14 @@ class Restore:
             swapped, lost_seconds = self._swap(work, steps)
             after = state_of(read_server(ground.database, ground.wish.target), ground.wish.target)
         return self._outcome(decision, work, steps, (*findings, *_not_carried(swapped)), swapped, lost_seconds, after)
+
+    def _make_roles(self, work: _Work, steps: Steps) -> None:
+        ground = self._ground
+        with steps.doing(f"roles:{ground.wish.target}") as note:
+            errors = apply_globals(ground.database, work.roles)
+            if errors:
+                raise load_failure(errors, "roles")
+            note.detail = printable(", ".join(_names(work.roles)), 300)
 
     def _swap(self, work: _Work, steps: Steps) -> tuple[Swapped, float]:
         ground, clock = self._ground, self._ground.task.clock
@@ -216,6 +233,10 @@ class Restore:
             f"(outage {swapped.outage_seconds:g} s, data {human_duration(max(lost_seconds, 0))} old){kept}"
         )
         return Outcome(text, tuple(steps.done), (*decision.findings, *findings), after, extra)
+
+
+def _names(roles: tuple[GlobalStatement, ...]) -> tuple[str, ...]:
+    return tuple(one.creates for one in roles if one.creates)
 
 
 def _shown(copy: Copy) -> dict[str, Any]:

@@ -41,6 +41,7 @@ from plugins.module_utils._core.restore_marker import (
     split_comment,
     with_marker,
 )
+from plugins.module_utils._core.restore_roles import role_statements
 from plugins.module_utils._core.units import rfc3339
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=timezone.utc)
@@ -330,3 +331,43 @@ def test_a_loss_that_cannot_be_measured_is_unknown() -> None:
 def test_one_error_of_a_load_is_enough(message: str, code: str) -> None:
     failure = load_failure((LoadError("TABLE x", message), LoadError("", "more")), "shop_restored")
     assert failure.code == code and "and 1 more" in failure.message and len(failure.details["errors"]) == 2
+
+
+# --- roles ------------------------------------------------------------------------------------------------------
+
+GLOBALS = r'''
+\restrict abc
+CREATE ROLE app;
+ALTER ROLE app WITH LOGIN PASSWORD 'SCRAM-SHA-256$4096:x;y';
+CREATE ROLE "odd ""one""";
+ALTER ROLE "odd ""one""" WITH NOLOGIN;
+CREATE ROLE grandparent;
+CREATE ROLE parent;
+CREATE ROLE stranger;
+ALTER ROLE app SET search_path TO 'x';
+ALTER ROLE app IN DATABASE shop SET work_mem TO '1MB';
+GRANT parent TO app WITH INHERIT TRUE GRANTED BY postgres;
+GRANT grandparent TO parent GRANTED BY postgres;
+GRANT app TO stranger GRANTED BY postgres;
+\unrestrict abc
+'''
+
+
+def test_only_the_missing_roles_are_made_with_their_groups() -> None:
+    found = [one.sql for one in role_statements(GLOBALS, ["app", 'odd "one"', "there"], ["there", "postgres"])]
+    assert found == [
+        "CREATE ROLE app",
+        "ALTER ROLE app WITH LOGIN PASSWORD 'SCRAM-SHA-256$4096:x;y'",
+        'CREATE ROLE "odd ""one"""',
+        'ALTER ROLE "odd ""one""" WITH NOLOGIN',
+        "CREATE ROLE grandparent",
+        "CREATE ROLE parent",
+        "ALTER ROLE app SET search_path TO 'x'",
+        "GRANT parent TO app WITH INHERIT TRUE",
+        "GRANT grandparent TO parent",
+    ]
+
+
+def test_roles_that_are_there_stay_as_they_are() -> None:
+    assert role_statements(GLOBALS, ["app", "parent"], ["app", "parent", "grandparent"]) == ()
+    assert role_statements("", ["app"], []) == ()
