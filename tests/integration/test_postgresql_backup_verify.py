@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.backups import backup_options
 from tests.support.copies import add_copy, add_proof
 from tests.support.database_copies import add_database_copy, source_of
 from tests.support.modules import run_failed, run_ok
@@ -90,6 +91,19 @@ def test_a_good_copy_is_proven(repository: TestRepository, shop: Database, form:
     assert leftovers() == before
 
 
+@pytest.mark.parametrize("mode", ["directory", "stream"])
+def test_what_the_backup_module_wrote_is_proven(
+    repository: TestRepository, shop: Database, tmp_path: Path, mode: str
+) -> None:
+    written = run_ok("postgresql_backup", backup_options(shop, repository, tmp_path, mode=mode))
+    asked = options(repository, shop, client_bin_dirs=[str(client_bin_dir(18))])
+    result = run_ok(MODULE, asked)
+    assert result["verdict"] == "ok", result["findings"]
+    assert found(result)["sentinel"] == "ok"
+    assert found(run_ok(MODULE, {**asked, "verify": False})) == {"stale_copy": "ok", "stale_proof": "ok"}
+    assert [copy["snapshot"] for copy in written["copies"]] == [result["copy"]["id"]]
+
+
 def test_what_was_only_looked_at_changes_nothing(repository: TestRepository, database: Database) -> None:
     copy_id = add_database_copy(repository, database)
     result = run_ok(MODULE, options(repository, database, verify=False))
@@ -148,7 +162,7 @@ def test_the_newest_copy_is_taken_even_when_it_is_known_to_be_bad(
 )
 def test_bad_input_says_so(repository: TestRepository, database: Database, change: dict[str, str], code: str) -> None:
     add_database_copy(repository, database)
-    assert run_failed(MODULE, options(repository, database, **change))["failure"]["code"] == code
+    assert run_failed(MODULE, {**options(repository, database), **change})["failure"]["code"] == code
 
 
 def test_a_snapshot_of_another_source_is_refused(repository: TestRepository, database: Database) -> None:
