@@ -171,7 +171,7 @@ EXAMPLES = r"""
     product: shop
     source_host: db1
     database: shop
-    at: 2026-09-18T04:00:00Z
+    at: "2026-09-18T04:00:00Z"
     confirm: shop
     login_user: shop_owner
     login_password: "{{ shop_owner_password }}"
@@ -183,7 +183,7 @@ EXAMPLES = r"""
     product: shop
     source_host: db1
     database: shop
-    at: 20260917-230000
+    at: "20260917-230000"
     swap: false
 
 - name: That was wrong, back to what was live before

@@ -255,7 +255,7 @@ def test_a_hostile_name_of_the_database_itself(server: Server, role: Roles, tmp_
         ({"target": "postgres", "confirm": "postgres"}, "invalid_value"),
         ({"target": "template1", "confirm": "template1"}, "invalid_value"),
         ({"client_bin_dirs": ["/nowhere"]}, "command_missing"),
-        ({"work_dir": "/nowhere"}, "no_workspace"),
+        ({"work_dir": "/nowhere"}, "invalid_value"),
         ({"repository_password": "another"}, "wrong_key"),
         ({"repository": None}, "invalid_arguments"),
         ({"at": "20010101-000000", "snapshot": "ab"}, "invalid_arguments"),

@@ -161,8 +161,10 @@ def check_use(facts: ServerFacts, wish: Wish) -> None:
         )
 
 
-def check_space(facts: ServerFacts, manifest: Manifest) -> Finding:
+def check_space(facts: ServerFacts, manifest: Manifest, to_come: int = 0) -> Finding:
     """Refuse when the server's disk is seen and too small; the live database stays beside the restored one.
+
+    ``to_come``: bytes that will be freed first, by dropping what a dead run left.
 
     Raises:
         PreconditionFailed: code ``not_enough_space``.
@@ -171,16 +173,15 @@ def check_space(facts: ServerFacts, manifest: Manifest) -> Finding:
     if facts.free_bytes is None:
         text = f"{human_size(need)} are needed; the server's disk cannot be seen from here"
         return Finding("space", UNKNOWN, text, need, "bytes")
-    if facts.free_bytes < need:
+    free = facts.free_bytes + to_come
+    if free < need:
         raise PreconditionFailed(
-            f"{human_size(need)} are needed beside the live database, {human_size(facts.free_bytes)} are free",
+            f"{human_size(need)} are needed beside the live database, {human_size(free)} are free",
             code="not_enough_space",
             hint="make room on the server's disk: see the disk-full runbook",
-            details={"needed_bytes": need, "free_bytes": facts.free_bytes},
+            details={"needed_bytes": need, "free_bytes": free},
         )
-    return Finding(
-        "space", OK, f"{human_size(facts.free_bytes)} are free, {human_size(need)} are needed", need, "bytes"
-    )
+    return Finding("space", OK, f"{human_size(free)} are free, {human_size(need)} are needed", need, "bytes")
 
 
 def require_live(live: Optional[DatabaseFacts], wish: Wish) -> DatabaseFacts:

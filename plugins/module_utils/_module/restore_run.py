@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Optional
 
 from .._core import restore as plans
@@ -65,6 +66,9 @@ class Restore:
         missing = [name for name in ("repository", "product", "source_host") if not params[name]]
         if missing:
             raise InvalidValue(f"to restore, {', '.join(missing)} must be given", code="invalid_arguments")
+        folder = ground.means.work_dir
+        if folder is not None and not Path(folder).is_dir():
+            raise InvalidValue(f"work_dir: {folder} is no folder", hint="make it, or choose another one")
         self._source = source_of(params, POSTGRESQL, ground.wish.database)
         self._at = parse_at(params["at"], "at") if params["at"] else None
         self._restic = Restic(repository_of(params))
@@ -94,8 +98,11 @@ class Restore:
         check_needs(facts, manifest, [one.creates for one in roles])
         if wish.swap:
             check_use(facts, wish)
-        findings += (check_space(facts, manifest), *plans.unmarked_leftovers(facts, wish), *_slots(facts))
-        self._work = self._prepare(facts, copy, manifest, roles)
+        plan = plans.plan_restore(facts, wish, copy)
+        if plan.ready is None:
+            findings += (check_space(facts, manifest, sum(one.size_bytes or 0 for one in plan.leftovers)),)
+        findings += (*plans.unmarked_leftovers(facts, wish), *_slots(facts))
+        self._work = self._prepare(facts, plan, copy, manifest, roles)
         return self._decision(self._work, before, findings, about)
 
     def _choose(self, catalog: Catalog) -> Copy:
@@ -113,9 +120,15 @@ class Restore:
         text = f"copy {copy.id[:8]} of {rfc3339(copy.taken)} is {verdict}; it is verified before it is swapped in"
         return Finding("copy", _VERDICTS[verdict], text, verdict)
 
-    def _prepare(self, facts: ServerFacts, copy: Copy, manifest: Manifest, roles: tuple[GlobalStatement, ...]) -> _Work:
+    def _prepare(
+        self,
+        facts: ServerFacts,
+        plan: plans.RestorePlan,
+        copy: Copy,
+        manifest: Manifest,
+        roles: tuple[GlobalStatement, ...],
+    ) -> _Work:
         ground, wish = self._ground, self._ground.wish
-        plan = plans.plan_restore(facts, wish, copy)
         tool = restore_tool(ground.task.commands, manifest, facts.major, ground.means.client_bin_dirs)
         if plan.live is None:
             live = LiveState(unreachable=f"there is no database {printable(wish.target)}")

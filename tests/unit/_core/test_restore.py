@@ -202,6 +202,10 @@ def test_room(free: int | None, status: str) -> None:
     assert check_space(server(free_bytes=free), manifest()).status == status
 
 
+def test_room_that_a_leftover_takes_counts_as_free() -> None:
+    assert check_space(server(free_bytes=100), manifest(), 1000).status == "ok"
+
+
 def test_too_little_room() -> None:
     assert code_of(check_space, server(free_bytes=1099), manifest()) == "not_enough_space"
 
