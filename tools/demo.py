@@ -1,6 +1,6 @@
-"""The demo: a neglected product on a throwaway PostgreSQL 18, and the weekly maintenance that mends it.
+"""The demo: a neglected product on a throwaway PostgreSQL 18, the weekly maintenance that mends it, and a restore.
 
-    python tools/demo.py up       make it, unless it is there, and run the weekly maintenance
+    python tools/demo.py up       make it, unless it is there, run the weekly maintenance and, once, a restore
     python tools/demo.py clean    stop it and remove every trace
 
 Everything that runs or is written lives in one temporary folder, whose name .demo/state.json remembers.
@@ -13,6 +13,7 @@ import contextlib
 import gzip
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -61,7 +62,12 @@ def up() -> int:
     else:
         clean_up(read_state())
         make()
-    return run_playbook(read_state())
+    state = read_state()
+    went_well = run_playbook(PLAYBOOK, state)
+    if went_well and not state.get("drilled"):
+        went_well = drill(state)
+    say(NEXT if went_well else TROUBLE)
+    return 0 if went_well else 1
 
 
 def read_state() -> dict[str, Any]:
@@ -93,6 +99,7 @@ def make() -> None:
     say("  logs: current ones of 20 MB and more, rotated ones of a year; the application holds its log open")
     make_logs(work / "product" / "logs")
     ports = {APP: free_port(), WORKER: free_port()}
+    write_settings(work / "product" / "shop.env")
     start_app(work, python, ports[APP], state)
     say(f"  services: {APP} runs; {WORKER} has died in the night")
     (work / "product" / f"{WORKER}.pid").write_text("")
@@ -134,6 +141,7 @@ def make_database(server: Server) -> None:
         f"CREATE ROLE {OPERATOR} LOGIN",
         f"GRANT pg_monitor, pg_signal_backend, pg_maintain, pg_read_all_data TO {OPERATOR}",
         f"CREATE DATABASE {DATABASE} OWNER {OWNER}",
+        f"GRANT CREATE ON DATABASE {DATABASE} TO {OPERATOR}",  # for the row that a backup writes first
     )
     with session(server, "postgres", "postgres") as run:
         for statement in statements:
@@ -192,6 +200,12 @@ def make_logs(folder: Path) -> None:
     write_log(folder / "keep.txt", b"not a log\n", 400)
 
 
+def write_settings(path: Path) -> None:
+    """Write what an application's environment file looks like."""
+    path.touch(mode=0o600)
+    path.write_text(f"PORT=3000\nSESSION_KEY={secrets.token_hex(16)}\n", encoding="utf-8")
+
+
 def write_log(path: Path, content: bytes, age_days: int) -> None:
     path.write_bytes(content)
     moment = time.time() - age_days * DAY_SECONDS
@@ -215,6 +229,8 @@ def write_variables(work: Path, python: Path, server: Server, ports: dict[str, i
         "product": str(work / "product"),
         "app_port": ports[APP],
         "worker_port": ports[WORKER],
+        "bin": str(server.bin_dir),
+        "repository_password": secrets.token_urlsafe(24),
     }
     VARIABLES.write_text(json.dumps(variables, indent=2), encoding="utf-8")
 
@@ -222,21 +238,62 @@ def write_variables(work: Path, python: Path, server: Server, ports: dict[str, i
 # --- using it -------------------------------------------------------------------------------------------------------
 
 
-def run_playbook(state: dict[str, Any]) -> int:
+def run_playbook(playbook: str, state: dict[str, Any], *arguments: str) -> bool:
+    """Run a playbook as a user would; tell whether it went well."""
     work = Path(state["work"])
-    command = [
-        work / "venv" / "bin" / Path(sys.executable).name,
-        "-m",
-        "ansible",
-        "playbook",
-        "-i",
-        INVENTORY,
-        PLAYBOOK,
-    ]
-    say(f"ansible-playbook -i {INVENTORY} {PLAYBOOK}")
-    result = subprocess.run(command, cwd=ROOT, env=environment(work), check=False)
-    say(NEXT if result.returncode == 0 else TROUBLE)
-    return result.returncode
+    python = work / "venv" / "bin" / Path(sys.executable).name
+    say(" ".join(("ansible-playbook", "-i", INVENTORY, playbook, *arguments)))
+    command = [python, "-m", "ansible", "playbook", "-i", INVENTORY, playbook, *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment(work), check=False).returncode == 0
+
+
+def drill(state: dict[str, Any]) -> bool:
+    """Back the product up, prove the copies, damage the database, restore it, and print what was measured."""
+    if shutil.which("restic") is None:
+        say(NO_RESTIC)
+        return True
+    say("\nNow the backups: copy, prove, damage, restore.\n")
+    if not run_playbook("playbooks/backup.yml", state, "-e", "backup_repository_create=true"):
+        return False
+    if not run_playbook("playbooks/backup-verify.yml", state):
+        return False
+    orders = count_orders(state)
+    damage(state)
+    say(f"\nSomebody deletes all {orders} orders.\n")
+    if not run_playbook("playbooks/recovery/restore-database.yml", state, "-e", f"confirm={DATABASE}"):
+        return False
+    summary = json.loads((DEMO / "summary.json").read_text(encoding="utf-8"))
+    acts = [line for line in summary["hosts"]["demo-db"]["steps"] if line["step"] == "act"]
+    say("\n".join(("", "RTO, outage and RPO (age of the data) as measured", *(f"  {line['msg']}" for line in acts))))
+    say(f"  {count_orders(state)} of {orders} orders are back")
+    keep({**state, "drilled": True})
+    say("\nNothing of a restored database was ever vacuumed.\n")
+    return run_playbook("playbooks/database-maintenance.yml", state) and count_orders(state) == orders
+
+
+def count_orders(state: dict[str, Any]) -> int:
+    with shop(state) as cursor:
+        cursor.execute("SELECT count(*) FROM orders")
+        return int(cursor.fetchone()[0])
+
+
+def damage(state: dict[str, Any]) -> None:
+    with shop(state) as cursor:
+        cursor.execute("TRUNCATE orders CASCADE")
+
+
+@contextlib.contextmanager
+def shop(state: dict[str, Any]) -> Iterator[Any]:
+    """Give a cursor in the demo's database."""
+    import psycopg2
+
+    port = json.loads(VARIABLES.read_text(encoding="utf-8"))["port"]
+    connection = psycopg2.connect(host="127.0.0.1", port=port, dbname=DATABASE, user=OWNER)
+    connection.autocommit = True
+    try:
+        yield connection.cursor()
+    finally:
+        connection.close()
 
 
 def environment(work: Path) -> dict[str, str]:
@@ -260,14 +317,19 @@ What to look at next
   make demo                                               again: the second run finds nothing to do
   .venv/bin/ansible-playbook -i {INVENTORY} {PLAYBOOK} --check --diff
   .demo/summary.json                                      the summary as data
-  docs/runbooks/weekly-maintenance.md                     the runbook's page
+  .venv/bin/ansible-playbook -i {INVENTORY} playbooks/recovery/undo-restore.yml -e confirm={DATABASE} --check
+  docs/runbooks/                                          the runbooks' pages
   {INVENTORY}/ and inventories/example/               what to write for hosts of your own
   make demo-clean                                         stops the demo and removes every trace
 
 The demo leaves out the security updates: this machine is yours.
 """
+NO_RESTIC = """
+The backups are left out: restic is not installed. Type this, then make demo again:
+    sudo apt-get update && sudo apt-get install -y --no-install-recommends restic
+"""
 TROUBLE = """
-The weekly maintenance did not go well: the summary above says why. `make demo-clean` removes the demo.
+That did not go well: the summary above says why. `make demo-clean` removes the demo.
 """
 
 

