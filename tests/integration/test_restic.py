@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -128,3 +129,17 @@ with started(Program({list(program.argv)!r}, {dict(program.env or {})!r}, dies_w
         lambda: not Path(f"/proc/{pid}/cmdline").exists() or not Path(f"/proc/{pid}/cmdline").read_bytes(), "its end"
     )
     assert repository.restic.snapshots() == ()
+
+
+@pytest.mark.parametrize(("free", "code"), [(1 << 20, "disk_full"), (1 << 30, "restic_failed")])
+def test_a_crash_over_a_full_disk_is_known(
+    repository: TestRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, code: str
+) -> None:
+    """As 0.14 sometimes does, with nothing but goroutines in its last words."""
+    crash = tmp_path / "restic"
+    crash.write_text("#!/bin/sh\necho 'panic: runtime error' >&2\nexit 2\n")
+    crash.chmod(0o755)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=free))
+    restic = Restic(replace(repository.restic.repository, restic=str(crash)))
+    assert code_of(lambda: restic.backup(str(tmp_path), host="h", tags=())) == code

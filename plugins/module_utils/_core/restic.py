@@ -20,6 +20,7 @@ from typing import Any, Mapping, Optional
 from .backup import Snapshot
 
 INCOMPLETE = 3  # exit code of a backup that could not read everything, and wrote a snapshot all the same
+FULL = "no space left on device"
 
 _UNREADABLE = re.compile(r"(?:could not|failed to) load snapshot ([0-9a-f]{8,64})")
 _FRACTION = re.compile(r"\.(\d{1,6})\d*")
@@ -49,7 +50,7 @@ _HINTS = {
 _PACK_GONE = re.compile(r"/data/[0-9a-f]{2}/[0-9a-f]{64}: (?:no such file|file does not exist)")
 # The first that fits decides: a damaged repository may also be one that cannot be decrypted.
 _BY_WORDS = (
-    (("no space left on device", "disk quota exceeded"), "disk_full"),
+    ((FULL, "disk quota exceeded"), "disk_full"),
     (("wrong password or no key found", "resolving password failed"), "wrong_key"),
     (("repository is already locked", "unable to create lock"), "repository_locked"),
     # Before damage: what could not be fetched is not damaged for that.

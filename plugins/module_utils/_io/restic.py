@@ -9,11 +9,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable, Generator, Mapping, Optional, Sequence
 
 from .._core.backup import Catalog, Snapshot, read_catalog
+from .._core.backup_plan import local_path
 from .._core.errors import OpsError
 from .._core.redact import printable, redact_text
 from .._core.restic import (
@@ -30,6 +32,7 @@ from .command import Completed
 from .process import Program, follow, started
 
 _QUICK_SECONDS = 300.0
+_FULL_BYTES = 32 << 20  # two of its packs
 
 
 class RepositoryFailed(OpsError):
@@ -247,13 +250,20 @@ class Restic:
         """Raise what a program of this repository meant when it ended badly."""
         if completed.rc == 0:
             return
-        meaning = meaning_of(completed.rc, completed.stderr)
+        meaning, said = meaning_of(completed.rc, completed.stderr), _said(completed)
+        if meaning.code == RepositoryFailed.default_code and self._is_nearly_full():
+            # restic 0.14 sometimes crashes over a full disk without a word about it
+            meaning, said = meaning_of(1, FULL), f"the disk of the repository is full: {said}"
         raise RepositoryFailed(
-            f"{' '.join(program.argv[:2])}: {_said(completed)}",
+            f"{' '.join(program.argv[:2])}: {said}",
             code=meaning.code,
             hint=meaning.hint,
             details={"rc": completed.rc},
         )
+
+    def _is_nearly_full(self) -> bool:
+        place = local_path(self.repository.location)
+        return place is not None and Path(place).exists() and shutil.disk_usage(place).free < _FULL_BYTES
 
 
 def _said(completed: Completed) -> str:
