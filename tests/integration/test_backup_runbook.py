@@ -110,11 +110,15 @@ def test_copy_prove_and_thin_out(product: Product) -> None:
     source = Source("shop", "db1", "postgresql", product.database.name)
     old = [add_copy(product.repository, datetime.now(timezone.utc) - timedelta(days=days), source) for days in (2, 3)]
     product.write_inventory(backup_keep_hourly=0, backup_keep_daily=1, backup_keep_proven=1, backup_max_removals="2")
+    there = snapshots(product.repository)
+    planned = product.playbooks.run(BACKUP, "--check", "--diff", "--tags", "retention")
+    assert planned.rc == 0 and snapshots(product.repository) == there, planned.output[-4000:]
+    assert planned.step("db1", "retention")["planned"] == 3  # two copies, and their room
     again = product.playbooks.run(BACKUP)
     assert again.rc == 0, again.output[-6000:]
     assert product.copies() == [(*kind, verdict) for kind in KINDS for verdict in ("proven", "unproven")]
     assert not snapshots(product.repository) & set(old)
-    assert again.step("db1", "retention")["done"] == 3  # two copies, and their room
+    assert again.step("db1", "retention")["done"] == 3
     for run in (check, first, proven, again):
         text = run.output + json.dumps(run.summary)
         assert not any(secret in text for secret in (PASSWORD, ESCROW, "cache-secret-83", "env-secret-4711"))
