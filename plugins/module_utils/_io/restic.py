@@ -19,6 +19,7 @@ from .._core.backup_plan import local_path
 from .._core.errors import OpsError
 from .._core.redact import printable, redact_text
 from .._core.restic import (
+    FULL,
     INCOMPLETE,
     Listing,
     Written,
