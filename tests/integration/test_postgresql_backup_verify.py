@@ -8,10 +8,12 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from psycopg2 import sql
 
 from tests.support.backups import backup_options
 from tests.support.copies import add_copy, add_proof
 from tests.support.database_copies import add_database_copy, source_of
+from tests.support.every_object import EVERY_OBJECT, HOSTILE_NAMES
 from tests.support.modules import run_failed, run_ok
 from tests.support.repositories import TestRepository, make_repository
 from tests.support.servers import Database, Roles, client_bin_dir, random_name
@@ -190,6 +192,17 @@ def test_a_locale_that_is_not_here_is_said(repository: TestRepository, shop: Dat
     add_database_copy(repository, shop, on_folder=elsewhere)
     result = run_ok(MODULE, options(repository, shop, amcheck="none"))
     assert (result["verdict"], found(result)["locale"], "amcheck" in found(result)) == ("ok", "warning", False)
+
+
+def test_every_kind_of_object(repository: TestRepository, database: Database, role: Roles) -> None:
+    database.execute(EVERY_OBJECT.replace("{role}", role()))
+    for name in HOSTILE_NAMES:
+        quoted = '"' + name.replace('"', '""') + '"'
+        database.execute(sql.SQL("CREATE TABLE {}").format(sql.SQL(f"{quoted} ({quoted} serial PRIMARY KEY)")))
+    add_database_copy(repository, database)
+    result = run_ok(MODULE, options(repository, database))
+    assert result["verdict"] == "ok", result["findings"]
+    assert found(result).pop("constraints") == "warning"  # one was not valid in the source either
 
 
 def test_names_of_every_kind(repository: TestRepository, database: Database, role: Roles) -> None:

@@ -100,11 +100,14 @@ def report(look: Look, policy: Policy, now: datetime) -> Decision:
         return Decision(msg=look.findings[0].msg, findings=findings, extra=_extra(look, (), Catalog(), now))
     catalog = look.catalog
     judged = tuple(_judge(catalog, source, policy, now) for source in chosen_sources(catalog, policy))
-    findings = look.findings + _unreadable(catalog) + tuple(finding for one in judged for finding in one.findings)
+    findings = (
+        look.findings + unreadable_findings(catalog) + tuple(finding for one in judged for finding in one.findings)
+    )
     return Decision(msg=_line(catalog, judged, findings), findings=findings, extra=_extra(look, judged, catalog, now))
 
 
-def _unreadable(catalog: Catalog) -> tuple[Finding, ...]:
+def unreadable_findings(catalog: Catalog) -> tuple[Finding, ...]:
+    """Return a critical finding when the repository lists snapshots that cannot be read."""
     if not catalog.unreadable:
         return ()
     number = len(catalog.unreadable)

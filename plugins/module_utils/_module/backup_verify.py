@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Mapping, Optional
 
 from .._core.backup import POSTGRESQL, Catalog, Copy, parse_at
+from .._core.backup_catalog import unreadable_findings
 from .._core.backup_manifest import Manifest
 from .._core.backup_proof import (
     AgeLimits,
@@ -95,6 +96,7 @@ class BackupVerify:
         newest, proof = newest_copy(catalog, self._source), newest_good_proof(catalog, self._source)
         self._copied = newest.taken if newest else None
         self._proven = proof.at if proof else None
+        self._unreadable = unreadable_findings(catalog)
         ages = self._ages(self._proven)
         copy = self._choose(catalog, newest)
         if copy is None or not self._params["verify"]:
@@ -102,7 +104,9 @@ class BackupVerify:
         return self._plan(catalog, copy, ages)
 
     def _ages(self, proven: Optional[datetime]) -> tuple[Finding, ...]:
-        return staleness(self._source, self._copied, proven, self._limits, self._task.clock.now())
+        """Return how old copies and proofs are, and what may be missing from the list of them."""
+        ages = staleness(self._source, self._copied, proven, self._limits, self._task.clock.now())
+        return (*ages, *self._unreadable)
 
     def _choose(self, catalog: Catalog, newest: Optional[Copy]) -> Optional[Copy]:
         """Return the copy to verify: the newest one even when it is known to be bad, lest an older one hides it."""
