@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import psycopg2
 import pytest
 from psycopg2 import sql
 
-from plugins.module_utils._core.errors import OpsError
+from plugins.module_utils._core.errors import DatabaseFailed, OpsError
 from plugins.module_utils._core.restore import Exchange
 from plugins.module_utils._core.restore_marker import KEPT, LIVE, READY, Marker, split_comment, with_marker
+from plugins.module_utils._io import postgres
 from plugins.module_utils._io.clock import SystemClock
 from plugins.module_utils._io.postgres import Target, connect
 from plugins.module_utils._io.restore_server import read_server
@@ -185,6 +187,28 @@ def test_a_session_that_may_not_be_ended_stops_the_swap_and_is_named(pair: Pair)
     assert failure.value.code == "target_in_use" and "pid" in failure.value.message
     assert pair.oids() == oids
     Database(pair.server, pair.name).fetch("SELECT 1")
+
+
+@pytest.mark.parametrize("carried_out", [True, False])
+def test_when_the_answer_to_the_commit_is_lost_the_truth_is_told(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, carried_out: bool
+) -> None:
+    oids, execute = pair.oids(), postgres.Database.execute
+
+    def lose(self: postgres.Database, statement: str, parameters: Any = None) -> list[str]:
+        if statement != "COMMIT":
+            return execute(self, statement, parameters)
+        if carried_out:
+            execute(self, statement, parameters)
+        self.close()
+        raise DatabaseFailed("the connection was lost", code="server_gone")
+
+    monkeypatch.setattr(postgres.Database, "execute", lose)
+    with pytest.raises(DatabaseFailed) as failure:
+        pair.swap()
+    words = "everything was done" if carried_out else "everything is as it was"
+    assert words in failure.value.message
+    assert (pair.oids() == oids) is not carried_out
 
 
 def test_databases_that_changed_since_they_were_looked_at_stay(pair: Pair) -> None:

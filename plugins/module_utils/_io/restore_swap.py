@@ -19,20 +19,22 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from .._core.errors import DatabaseFailed, OpsError, PreconditionFailed
+from .._core.errors import DatabaseFailed, OpsError, PreconditionFailed, TimedOut
 from .._core.redact import printable
 from .._core.restore import Exchange
 from .._core.restore_marker import split_comment, with_marker
 from .._core.units import count_of
-from .clock import Clock
+from .clock import Clock, wait_until
 from .postgres import Database, Target, connect
 from .restore_server import quoted, read_sessions
 
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 0.02
+_END_SECONDS = 10.0
 _BUSY = ("object_in_use", "lock_timeout", "deadlock")
 _LOOK = "SELECT d.oid::bigint AS oid, pg_catalog.shobj_description(d.oid, 'pg_database') AS comment " \
         "FROM pg_catalog.pg_database d WHERE d.datname = %s"  # fmt: skip
+_ALIVE = "SELECT 1 AS alive FROM pg_catalog.pg_stat_activity WHERE pid = %s"
 _STRANGERS = """
 SELECT a.pid, a.backend_start, a.datid::bigint AS datid FROM pg_catalog.pg_stat_activity a
  WHERE a.datid = ANY (%s::bigint[]::oid[]) AND a.backend_type IS DISTINCT FROM 'autovacuum worker'
@@ -63,6 +65,7 @@ class Swapper:
 
     def __init__(self, database: Database, target: Target, clock: Clock) -> None:
         self._database = database
+        self._dbname = database.dbname
         self._target = target
         self._clock = clock
 
@@ -101,14 +104,14 @@ class Swapper:
         database, clock = self._database, self._clock
         swapped = Swapped(oid=ids[0])
         began = clock.monotonic()
-        with _Bouncer(self._target, database.dbname, ids, clock) as bouncer:
+        with _Bouncer(self._target, self._dbname, ids, clock) as bouncer:
             try:
                 database.execute("BEGIN")
                 if exchange.live is not None:
                     self._rename(exchange.target, exchange.live_name)
                 self._rename(exchange.coming, exchange.target)
                 swapped.not_carried = self._dress(exchange, ids)
-                database.execute("COMMIT")
+                self._commit(exchange, ids)
             except DatabaseFailed as error:
                 error.details = {**error.details, "unending": bouncer.refused}
                 if not database.closed:
@@ -117,6 +120,27 @@ class Swapper:
         swapped.outage_seconds = round(clock.monotonic() - began, 3)
         swapped.ended = len(bouncer.ended)
         return swapped
+
+    def _commit(self, exchange: Exchange, ids: list[int]) -> None:
+        """End the transaction; when the answer is lost, look whether it was carried out and say so."""
+        try:
+            self._database.execute("COMMIT")
+        except DatabaseFailed as error:
+            if self._database.closed:
+                error.message = f"{error.message}, and {self._what_became(exchange, ids)}"
+            raise
+
+    def _what_became(self, exchange: Exchange, ids: list[int]) -> str:
+        try:
+            with connect(self._target, self._dbname) as fresh:
+                lost = [self._database.reported_pid]
+                wait_until(lambda: not fresh.fetch(_ALIVE, lost), "the lost session to end", _END_SECONDS, self._clock)
+                rows = fresh.fetch(_LOOK, [exchange.target])
+        except (DatabaseFailed, TimedOut):
+            return "whether they were swapped is not known: both are whole, look at their comments"
+        if rows and rows[0]["oid"] == ids[0]:
+            return "they had been swapped already: everything was done"
+        return "they were not swapped: everything is as it was"
 
     def _rename(self, name: str, new_name: str) -> None:
         self._database.execute(quoted(self._database, "ALTER DATABASE %I RENAME TO %I", name, new_name))
@@ -127,10 +151,11 @@ class Swapper:
         not_carried: tuple[str, ...] = ()
         comment = self._own_comment(ids[0])
         if live is not None:
+            former = self._own_comment(ids[1])
             if exchange.carry_over:
-                comment = live.comment
+                comment = former
                 not_carried = carry_over(database, ids[1], exchange.target)
-            self._comment(exchange.live_name, with_marker(live.comment, exchange.live_marker))
+            self._comment(exchange.live_name, with_marker(former, exchange.live_marker))
             database.execute(quoted(database, "ALTER DATABASE %I ALLOW_CONNECTIONS false", exchange.live_name))
         self._comment(exchange.target, with_marker(comment, exchange.coming_marker))
         database.execute(quoted(database, "ALTER DATABASE %I ALLOW_CONNECTIONS true", exchange.target))
@@ -146,7 +171,7 @@ class Swapper:
 
     def _explained(self, error: DatabaseFailed, exchange: Exchange) -> OpsError:
         if error.code != "object_in_use" or self._database.closed:
-            error.message = f"swap {printable(exchange.target)}: {error.message}; it is as it was"
+            error.message = f"swap {printable(exchange.target)}: {error.message}"
             return error
         names = [exchange.target] if exchange.live is not None else []
         found = [one for name in (*names, exchange.coming) for one in read_sessions(self._database, name)]

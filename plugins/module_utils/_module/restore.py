@@ -17,6 +17,7 @@ from .._core.restore_facts import CLEANED, UNDONE, DatabaseFacts
 from .._core.result import OK, Action, Decision, Finding, Outcome
 from .._core.units import count_of, human_size
 from .._io import restore_aside as aside
+from .._io.maintenance_stop import StopSignal
 from .._io.postgres import advisory_lock
 from .._io.restore_server import quoted, read_server
 from .._io.restore_swap import Swapper
@@ -74,7 +75,7 @@ class Undo:
         wish, clock = ground.wish, ground.task.clock
         ground.require_confirmation()
         steps = Steps(decision, clock)
-        with advisory_lock(ground.database, ground.lock):
+        with StopSignal(), advisory_lock(ground.database, ground.lock):
             with steps.doing(f"swap:{wish.target}") as note:
                 swapped = Swapper(ground.database, ground.target, clock).swap(plan.exchange(clock.now()))
                 aside.look_at_live(ground.target, wish.target, plan.kept.oid, None)

@@ -30,6 +30,7 @@ from .._io import restore_aside as aside
 from .._io.backup_fetch import read_head
 from .._io.backup_load import apply_globals, restore_tool
 from .._io.backup_sentinel import SCHEMA, TABLE
+from .._io.maintenance_stop import StopSignal
 from .._io.postgres import advisory_lock
 from .._io.postgres_tools import Tool
 from .._io.restic import Restic
@@ -201,7 +202,7 @@ class Restore:
     def _swap(self, work: _Work, steps: Steps) -> tuple[Swapped, float]:
         ground, clock = self._ground, self._ground.task.clock
         target = ground.wish.target
-        with steps.doing(f"swap:{target}") as note:
+        with StopSignal(), steps.doing(f"swap:{target}") as note:  # nobody may be told that it was taken back
             now = clock.now()
             try:
                 swapped = Swapper(ground.database, ground.target, clock).swap(work.plan.exchange(target, now))
