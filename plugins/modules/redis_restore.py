@@ -28,7 +28,8 @@ options:
     choices: [throwaway, live]
     required: true
   state:
-    description: V(restored) puts a copy in place, V(undone) puts back what was there before the newest restore.
+    description: V(restored) puts a copy in place, V(undone) puts back what was there before the newest restore. What
+      was written since the restore is kept only as far as the server has saved it.
     type: str
     choices: [restored, undone]
     default: restored
@@ -70,7 +71,7 @@ options:
     elements: str
     default: []
   start_timeout:
-    description: Longest time for a server to load the data, as a duration.
+    description: Longest time for a server to load the data, and for writers to wait before the stop, as a duration.
     type: str
     default: 10m
   data_dir:
@@ -98,7 +99,7 @@ notes:
   - >-
     Further codes: V(no_copy), V(no_copy_old_enough), V(no_good_copy), V(manifest_unreadable), V(confirmation_missing),
     V(is_standby), V(replicas_attached), V(fingerprint_mismatch), V(target_in_use), V(restore_interrupted),
-    V(record_unreadable), V(lock_busy), V(verification_failed), V(place_failed), V(bgsave_failed), V(disk_full),
+    V(record_unreadable), V(insecure_directory), V(lock_busy), V(verification_failed), V(place_failed), V(bgsave_failed), V(disk_full),
     V(not_enough_space), V(command_missing), V(command_failed), V(no_workspace), V(stopped), V(invalid_value).
   - The old data stays in the folder C(oncall-restore-...) of the server's data folder. Remove it when it is not needed.
 extends_documentation_fragment:

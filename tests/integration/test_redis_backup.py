@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +19,7 @@ from plugins.module_utils._io.redis_save import Save, SaveFailed, copy_file, sav
 from plugins.module_utils._io.redis_server import RedisServer, RedisTarget
 from tests.support.modules import run_failed, run_ok
 from tests.support.redis_copies import SOURCE, back_up, backup_options, proof_options
-from tests.support.redis_servers import KEYS, TestRedis, fill, redis_servers, wait_for
+from tests.support.redis_servers import KEYS, TestRedis, fill, free_port, redis_servers, wait_for
 from tests.support.repositories import TestRepository, make_repository
 
 MODULE = "redis_backup"
@@ -201,3 +204,41 @@ def test_two_servers_of_one_host_have_two_names(
     assert {one.name for one in repository.catalog().sources()} == {"sessions", "queue"}
     missing = run_failed("redis_restore", {**repository.options, **SOURCE, "target": "throwaway"})
     assert missing["failure"]["code"] == "no_copy"
+
+
+def test_without_the_driver_it_is_said_what_to_install(
+    repository: TestRepository, redis: TestRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+    result = run_failed(MODULE, backup_options(repository, redis))
+    assert result["failure"]["code"] == "driver_missing" and "python3-redis" in result["msg"]
+
+
+def test_a_unix_socket(repository: TestRepository, make_redis: Callable[..., TestRedis]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        server = make_redis(unixsocket=f"{folder}/s")
+        fill(server)
+        for method in ("file", "transfer"):
+            result = back_up(repository, server, redis_port=1, redis_unix_socket=f"{folder}/s", method=method)
+            assert result["keys"] == KEYS
+
+
+@pytest.mark.parametrize("method", ["file", "transfer"])
+def test_tls_is_spoken_and_the_certificate_checked(
+    repository: TestRepository, make_redis: Callable[..., TestRedis], tmp_path: Path, method: str
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    port = free_port()
+    files = {"tls_cert_file": str(certificate), "tls_key_file": str(key), "tls_ca_cert_file": str(certificate)}
+    server = make_redis(tls_port=str(port), tls_auth_clients="no", **files)
+    fill(server)
+    tls = {"redis_port": port, "redis_tls": True, "method": method}
+    result = back_up(repository, server, **tls, redis_ca_cert=str(certificate))
+    assert result["keys"] == KEYS
+    untrusted = run_failed(MODULE, backup_options(repository, server, **tls))
+    assert untrusted["failure"]["code"] == "connection_failed" and "certificate" in untrusted["msg"].lower()

@@ -120,6 +120,8 @@ def read_record(text: str) -> RestoreRecord:
         raise ValueError("another format")
     try:
         lists = {name: tuple(data[name]) for name in ("moved", "placed", "fenced")}
+        if any("/" in name or name in ("", ".", "..") for name in lists["moved"] + lists["placed"]):
+            raise ValueError("a name that is none")
         return RestoreRecord(**{**data, **lists})
     except (TypeError, KeyError) as error:
         raise ValueError(str(error)) from error

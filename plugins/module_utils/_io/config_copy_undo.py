@@ -45,13 +45,7 @@ class UndoStore:
         """
         with failing("make", str(self._folder)):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            status = self._folder.lstat()
-            if status.st_uid != os.geteuid() or status.st_mode & 0o077 or self._folder.is_symlink():
-                raise PreconditionFailed(
-                    f"{self._folder} belongs to somebody else, or others may look into it",
-                    code="insecure_directory",
-                    hint="chown it to the user who restores and chmod it to 0700",
-                )
+            self._require_ours()
             lock = os.open(self._folder / ".lock", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             try:
@@ -62,12 +56,24 @@ class UndoStore:
         finally:
             os.close(lock)
 
+    def _require_ours(self) -> None:
+        status = self._folder.lstat()
+        if status.st_uid != os.geteuid() or status.st_mode & 0o077 or self._folder.is_symlink():
+            raise PreconditionFailed(
+                f"{self._folder} belongs to somebody else, or others may look into it",
+                code="insecure_directory",
+                hint="chown it to the user who restores and chmod it to 0700",
+            )
+
     def newest(self, host: str, name: str) -> Optional[ConfigRecord]:
         """Return the newest restore that stands, also one that was interrupted.
 
         Raises:
-            PreconditionFailed: a record cannot be read (code ``record_unreadable``).
+            PreconditionFailed: a record cannot be read (code ``record_unreadable``), or could be somebody else's.
         """
+        if not self._folder.exists():
+            return None
+        self._require_ours()
         records = []
         for path in self._folder.glob("*/record.json"):
             try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Mapping, Optional
 
 from .._core.backup import MANIFEST, Copy
-from .._core.errors import OpsError
+from .._core.errors import OpsError, PreconditionFailed, TimedOut
 from .._core.redis_copy import RDB_FILE, Loaded, RedisManifest, judge, read_redis_manifest
 from .._core.result import CRITICAL, OK, UNKNOWN, Finding
 from .clock import Clock
@@ -21,7 +21,7 @@ from .command import CommandRunner
 from .process import Account
 from .redis_facts import read_loaded
 from .redis_save import check_rdb, sha256_of
-from .redis_throwaway import LoadFailed, ServerProgram, throwaway
+from .redis_throwaway import MEMORY_FACTOR, LoadFailed, ServerProgram, need_memory, throwaway
 from .restic import RepositoryFailed, Restic
 from .workspace import give, need_room
 
@@ -92,11 +92,12 @@ class Examiner:
             return Examined(tuple(findings), manifest)
         expected = manifest.loaded.sample if manifest.loaded else manifest.sample
         try:
+            need_memory(int(manifest.server.used_memory_bytes * MEMORY_FACTOR))
             with throwaway(self._program, path.parent, path.name, account, self._clock, self._timeout) as server:
                 loaded = read_loaded(server, [(one.db, one.raw_key()) for one in expected], limit=0)
                 now_ms = server.now_ms()
-        except LoadFailed as error:
-            status = UNKNOWN if error.code == "server_too_old" else CRITICAL
+        except (LoadFailed, PreconditionFailed, TimedOut) as error:
+            status = CRITICAL if error.code == "rdb_damaged" else UNKNOWN
             return Examined((*findings, Finding("load", status, error.message)), manifest)
         findings.append(Finding("load", OK, f"redis {loaded.version} has loaded it", loaded.keys, "keys"))
         return Examined((*findings, *judge(manifest, loaded, now_ms)), manifest, loaded)

@@ -8,6 +8,7 @@
 
 Everything of one restore lies in ``<data folder>/oncall-restore-<id>/``: ``record.json``, ``new`` (made before the
 server is stopped), ``old`` (what was there), ``undone`` (what an undo took away). The same file system: a rename.
+The folder belongs to who restores, the data in it to the owner of the data folder.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class PlaceFailed(OpsError):
 
 @dataclass(frozen=True)
 class Place:
-    """The data folder of a server. Everything in it belongs to the folder's owner, as the server needs it."""
+    """The data folder of a server. Data belongs to the folder's owner, as the server needs it."""
 
     directory: Path
 
@@ -77,69 +78,68 @@ class Place:
         """Return the newest restore that touched the data, None when there was none.
 
         One that was prepared and never begun has no record, and is only a folder to throw away.
+
+        Raises:
+            PreconditionFailed: a record is damaged (``record_unreadable``) or somebody else's (``insecure_directory``).
         """
         found = []
-        for path in self.directory.glob(f"{_PREFIX}*/record.json"):
-            try:
-                found.append(read_record(path.read_text(encoding="utf-8")))
-            except (OSError, ValueError) as error:
-                raise PreconditionFailed(
-                    f"the record {path} cannot be read",
-                    code="record_unreadable",
-                    hint="look at it; move its folder away",
-                ) from error
+        for path in self.directory.glob(f"{_PREFIX}*"):
+            with _failing(f"read {path.name}", self.directory), self._opened(path.name) as folder:
+                if (folder / "record.json").exists():
+                    found.append(_read(folder / "record.json", path))
         standing = [record for record in found if record.state != UNDONE]
         return max(standing, key=lambda record: record.id, default=None)
 
     def prepare(self, record: RestoreRecord, live: LiveServer, rdb: Path) -> None:
         """Copy the RDB beside the data, in the form that the server will read."""
-        new = self._folder(record) / "new"
         contents: dict[str, Optional[str]] = {live.filename: None, **(live.aof.files() if live.aof else {})}
         with _failing("prepare", self.directory):
             self._clear_unbegun()
-            self._make_folder(new)
-            for name, text in contents.items():
-                target = new / name
-                self._make_folder(target.parent)
-                if text is None:
-                    shutil.copyfile(rdb, target)
-                else:
-                    target.write_text(text, encoding="utf-8")
-                self._finish(target, 0o600)
+            (self.directory / _name_of(record)).mkdir(mode=0o700)
+            with self._opened(_name_of(record)) as folder:
+                for sub in ("new", "old", "undone"):
+                    (folder / sub).mkdir(mode=0o700)
+                for name, text in contents.items():
+                    target = folder / "new" / name
+                    if not target.parent.exists():
+                        target.parent.mkdir(mode=0o700)
+                        self._hand_over(target.parent, 0o700)
+                    if text is None:
+                        shutil.copyfile(rdb, target)
+                    else:
+                        target.write_text(text, encoding="utf-8")
+                    self._hand_over(target, 0o600)
 
     def swap(self, record: RestoreRecord) -> None:
         """Rename the old data aside and the new into its place. The record is written first."""
-        folder = self._folder(record)
-        with _failing("put the copy in place", self.directory):
-            self.note(record)
-            self._make_folder(folder / "old")
+        self.note(record)
+        with _failing("put the copy in place", self.directory), self._opened(_name_of(record)) as folder:
             for name in record.placed:
-                if (self.directory / name).exists():
+                if os.path.lexists(self.directory / name):
                     (self.directory / name).rename(folder / "old" / name)
                 (folder / "new" / name).rename(self.directory / name)
             _sync(self.directory)
 
     def put_back(self, record: RestoreRecord) -> None:
         """Undo ``swap`` from wherever it stopped; what was restored is kept in ``undone``."""
-        folder = self._folder(record)
-        with _failing("put the old data back", self.directory):
-            self._make_folder(folder / "undone")
+        with _failing("put the old data back", self.directory), self._opened(_name_of(record)) as folder:
             for name in record.placed:
                 placed = not (folder / "new" / name).exists()
-                if placed and (self.directory / name).exists() and not (folder / "undone" / name).exists():
+                taken = (folder / "undone" / name).exists()
+                if placed and not taken and os.path.lexists(self.directory / name):
                     (self.directory / name).rename(folder / "undone" / name)
-                if (folder / "old" / name).exists():
+                if os.path.lexists(folder / "old" / name):
                     (folder / "old" / name).rename(self.directory / name)
             _sync(self.directory)
-            self.note(record.with_state(UNDONE))
+        self.note(record.with_state(UNDONE))
 
     def note(self, record: RestoreRecord) -> None:
         """Write the record, durably and at once whole."""
-        folder = self._folder(record)
-        with _failing("write the record", self.directory):
+        with _failing("write the record", self.directory), self._opened(_name_of(record)) as folder:
             partial = folder / "record.json.partial"
             partial.write_text(record.to_json(), encoding="utf-8")
-            self._finish(partial, 0o600)
+            partial.chmod(0o600)
+            _sync(partial)
             partial.replace(folder / "record.json")
             _sync(folder)
 
@@ -149,8 +149,9 @@ class Place:
 
     def discard(self, record: RestoreRecord) -> None:
         """Throw away a restore that never began."""
-        if not (self._folder(record) / "record.json").exists():
-            shutil.rmtree(self._folder(record), ignore_errors=True)
+        folder = self.directory / _name_of(record)
+        if not (folder / "record.json").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
     def present(self, live: LiveServer) -> tuple[str, ...]:
         """Return which of the server's files are there."""
@@ -170,21 +171,45 @@ class Place:
             if not (folder / "record.json").exists():
                 shutil.rmtree(folder)
 
-    def _folder(self, record: RestoreRecord) -> Path:
-        return self.directory / f"{_PREFIX}{record.id}"
+    @contextlib.contextmanager
+    def _opened(self, name: str) -> Iterator[Path]:
+        """Give the way to a restore's folder by a descriptor: who owns the data folder could rename things in it.
 
-    def _make_folder(self, folder: Path) -> None:
-        for one in reversed([folder, *folder.parents]):
-            if not one.exists():
-                one.mkdir(mode=0o700)
-                self._finish(one, 0o700)
+        Raises:
+            PreconditionFailed: it is not ours; what is in it must not be believed (code ``insecure_directory``).
+        """
+        folder = os.open(self.directory / name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            status = os.fstat(folder)
+            if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+                raise PreconditionFailed(
+                    f"{self.directory / name} belongs to somebody else, or others may look into it",
+                    code="insecure_directory",
+                    hint="run as the user who restored, or move it away when it is not of a restore",
+                )
+            yield Path(f"/proc/self/fd/{folder}")
+        finally:
+            os.close(folder)
 
-    def _finish(self, path: Path, mode: int) -> None:
+    def _hand_over(self, path: Path, mode: int) -> None:
         owner = self.directory.stat()
         path.chmod(mode)
         if os.geteuid() == 0:
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
         _sync(path)
+
+
+def _read(record: Path, shown: Path) -> RestoreRecord:
+    try:
+        return read_record(record.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise PreconditionFailed(
+            f"the record in {shown} cannot be read", code="record_unreadable", hint="move it away"
+        ) from error
+
+
+def _name_of(record: RestoreRecord) -> str:
+    return f"{_PREFIX}{record.id}"
 
 
 def _sync(path: Path) -> None:

@@ -206,14 +206,14 @@ def start_watch(server: RedisServer) -> Callable[[], Save]:
 
     def stop() -> Save:
         after = server.info()
-        if after["run_id"] != before["run_id"]:
+        if after.get("run_id") != before.get("run_id"):
             raise SaveFailed("the server was started anew meanwhile", code="server_gone", hint="run it again")
         name = "rdb_changes_since_last_save"
-        changes = int(after[name])
-        if after["rdb_last_save_time"] == before["rdb_last_save_time"]:
-            changes -= int(before[name])
+        changes = int(after.get(name, 0))
+        if after.get("rdb_last_save_time") == before.get("rdb_last_save_time"):
+            changes -= int(before.get(name, 0))
         else:  # a save in between set the counter to 0
-            changes += int(before[name]) + _moved(before, after, "total_commands_processed")
+            changes += int(before.get(name, 0)) + _moved(before, after, "total_commands_processed")
         changes += _moved(before, after, "expired_keys", "evicted_keys")
         return Save(began, server.now_ms() // 1000, after, max(changes, 0))
 

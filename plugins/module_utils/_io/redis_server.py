@@ -124,8 +124,7 @@ class RedisServer:
 
     @contextlib.contextmanager
     def _failing(self, what: str) -> Iterator[None]:
-        from redis import exceptions
-
+        exceptions = _driver().exceptions
         try:
             yield
         except exceptions.RedisError as error:
@@ -158,24 +157,36 @@ def _meaning(error: Exception, exceptions: Any) -> tuple[str, str]:
     return "redis_failed", "read the server's answer"
 
 
-def _make_client(target: RedisTarget, db: int) -> Any:
+def _driver() -> Any:
+    """Return redis-py.
+
+    Raises:
+        PreconditionFailed: it is not installed (code ``driver_missing``).
+    """
     try:
         import redis
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
+        import redis.backoff
+        import redis.retry
     except ImportError as error:
         raise PreconditionFailed(
             "redis-py is missing on this host",
             code="driver_missing",
             hint="install the package python3-redis, or redis with pip, for the interpreter that runs the modules",
         ) from error
+    return redis
+
+
+def _make_client(target: RedisTarget, db: int) -> Any:
+    redis = _driver()
     options: dict[str, Any] = {
         "db": db,
         "username": target.username or None,
         "password": target.password or None,
         "socket_timeout": target.timeout,
         "socket_connect_timeout": min(target.timeout, 10.0),
-        "retry": Retry(NoBackoff(), 0),  # a command that was sent twice could be carried out twice
+        "retry": redis.retry.Retry(
+            redis.backoff.NoBackoff(), 0
+        ),  # a command that was sent twice could be carried out twice
         "client_name": "oncall.runbooks",
     }
     if int(redis.__version__.split(".")[0]) >= 5:

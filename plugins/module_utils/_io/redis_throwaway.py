@@ -25,6 +25,7 @@ from .command import CommandRunner
 from .process import Account, LineKeeper, Program, started
 from .redis_server import RedisFailed, RedisServer, RedisTarget
 
+MEMORY_FACTOR = 1.2  # of what the data takes in the server that was copied
 _USERS = ("redis", "valkey", "nobody")
 _VERSION = re.compile(r"v=(\d+)")
 _SOCKET = "throwaway.sock"

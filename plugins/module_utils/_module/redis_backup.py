@@ -41,15 +41,13 @@ from .._io.redis_save import (
     transfer,
 )
 from .._io.redis_server import RedisServer
-from .._io.redis_throwaway import ServerProgram, find_server, need_memory, ordinary_account, throwaway
+from .._io.redis_throwaway import MEMORY_FACTOR, ServerProgram, find_server, need_memory, ordinary_account, throwaway
 from .._io.restic import Restic, Written
 from .._io.workspace import give, need_room, workspace
 from .copy_steps import Steps
 from .redis_options import redis_source, redis_target
 from .repository import repository_of
 from .run import Task
-
-_MEMORY_FACTOR = 1.2
 
 
 class RedisBackup:
@@ -101,7 +99,7 @@ class RedisBackup:
     def _choose_program(self) -> Optional[ServerProgram]:
         if not self._task.params["prove"]:
             return None
-        need_memory(int(self._state.used_memory_bytes * _MEMORY_FACTOR))
+        need_memory(int(self._state.used_memory_bytes * MEMORY_FACTOR))
         return find_server(self._task.commands, self._task.params["server_bin_dirs"])
 
     def _check_repository(self) -> None:

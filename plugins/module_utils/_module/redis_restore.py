@@ -175,9 +175,9 @@ class RedisRestore:
                 examined = self._examiner.examine(path, account)
                 manifest = _good(examined)
                 note.detail = f"{examined.loaded.total if examined.loaded else None} keys"
-            self._fence(steps)
             record = self._record()
             with self._prepared(record, path), self._waiting_writers():
+                self._fence(steps)
                 record = self._stop(steps, record)
                 findings = self._replace(steps, record, manifest)
         return self._outcome(decision, steps, record, findings)

@@ -379,6 +379,22 @@ def test_a_restore_that_is_killed(repository: TestRepository, redis: TestRedis) 
     assert run_ok(RESTORE, options)["changed"] and keys_of(redis) == KEYS
 
 
+@fault("record of a restore that the server's own user has put there", "redis restore: undo",
+       "refused with insecure_directory: nothing that it names is moved")  # fmt: skip
+def test_a_forged_record(repository: TestRepository, redis: TestRedis) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root has others to be careful of")
+    forged = redis.folder / "oncall-restore-99990101-000000-000000"
+    forged.mkdir(mode=0o700)
+    record = {"format": 1, "id": "99990101-000000-000000", "copy": "c", "taken_at": "t", "at": "t", "fenced": []}
+    names = {"state": "restored", "moved": ["dump.rdb"], "placed": ["dump.rdb"], "keys_before": 1}
+    (forged / "record.json").write_text(json.dumps({**record, **names}))
+    os.chown(forged, 65534, 65534)
+    before = run_id(redis)
+    result = run_failed(RESTORE, live_options(repository, redis, state="undone"))
+    assert result["failure"]["code"] == "insecure_directory" and run_id(redis) == before
+
+
 @fault("two restores into one Redis at once", "redis restore: preflight", "the second is refused with lock_busy")
 def test_two_restores_at_once(repository: TestRepository, redis: TestRedis) -> None:
     gate = redis.folder / "gate"

@@ -83,6 +83,13 @@ def test_a_record_comes_back_as_it_was():
             read_record(text)
 
 
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "..", "", "a/b"])
+def test_a_record_cannot_name_what_lies_elsewhere(name):
+    for lists in ({"moved": (name,)}, {"placed": (name,)}):
+        with pytest.raises(ValueError):
+            read_record(replace(RECORD, **lists).to_json())
+
+
 @pytest.mark.parametrize("record", [None, RECORD.with_state("undone")])
 def test_without_a_restore_there_is_nothing_to_undo(record):
     assert plan_undo(record, LIVE, ("stop", "start")).plan == ()
