@@ -16,6 +16,7 @@ from psycopg2 import sql
 
 from plugins.module_utils._core.backup_manifest import ServerState
 from plugins.module_utils._core.restore_marker import LOADING
+from plugins.module_utils._io.clock import SystemClock, wait_until
 from plugins.module_utils._io.postgres import LOCK_CLASS, lock_key
 from plugins.module_utils._io.restore_swap import Swapper
 from tests.support.backup_faults import ModuleProcess, small_disk
@@ -325,6 +326,10 @@ class Slow:
     def off(self) -> None:
         administer(self.shop.database.server, sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(self.role)))
 
+    def wait(self) -> None:
+        """Wait until a run, which a process of its own has yet to begin, is in the middle of the load."""
+        wait_until(self.loading, "the load to be in the middle", 120, SystemClock(), every=0.05)
+
     def loading(self) -> bool:
         query = "SELECT 1 FROM pg_stat_activity WHERE datname LIKE %s AND wait_event = 'PgSleep'"
         return bool(Database(self.shop.database.server, "postgres").fetch(query, f"{self.shop.name[:20]}%restored%"))
@@ -338,7 +343,7 @@ def test_the_run_is_killed_in_the_middle_of_the_load(shop: Shop, tmp_path: Path)
     try:
         shop.spoil()
         running = ModuleProcess.start(shop.options, tmp_path / "temp", MODULE)
-        eventually(slow.loading, "the load to be in the middle")
+        slow.wait()
         running.kill(signal.SIGKILL)
         running.process.wait()
         (left,) = set(shop.family()) - {shop.name}
@@ -358,7 +363,7 @@ def test_the_run_is_told_to_stop_in_the_middle_of_the_load(shop: Shop, tmp_path:
     slow = Slow(shop)
     try:
         running = ModuleProcess.start(shop.options, tmp_path / "temp", MODULE)
-        eventually(slow.loading, "the load to be in the middle")
+        slow.wait()
         running.kill(signal.SIGTERM)
         result = running.result()
     finally:
@@ -386,7 +391,7 @@ def test_the_server_dies_in_the_middle_of_the_load(tmp_path: Path, throwaway_ser
     slow = Slow(shop)
     shop.spoil()
     running = ModuleProcess.start(shop.options, tmp_path / "temp", MODULE)
-    eventually(slow.loading, "the load to be in the middle")
+    slow.wait()
     server.stop("immediate")
     result = running.result()
     assert result["failed"] and result["failure"]["code"] == "server_gone", result
