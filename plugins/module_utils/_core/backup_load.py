@@ -89,6 +89,7 @@ class GlobalStatement:
 _CREATE_ROLE = re.compile(r'^CREATE\s+(?:ROLE|USER|GROUP)\s+(?P<name>"(?:[^"]|"")+"|[^\s";]+)', re.IGNORECASE)
 _SUPERUSER = re.compile(r'^ALTER\s+ROLE\s+(?P<name>"(?:[^"]|"")+"|[^\s";]+)\s+WITH\s+SUPERUSER\b', re.IGNORECASE)
 _GRANTOR = re.compile(r'\sGRANTED\s+BY\s+(?P<name>"(?:[^"]|"")+"|[^\s";]+)$', re.IGNORECASE)
+_TAKEN_BY_INITDB = re.compile(r"[A-Za-z0-9_.-]+")  # it quotes no other name rightly
 _TABLESPACE = re.compile(r"^(?:CREATE|ALTER|COMMENT\s+ON)\s+TABLESPACE\b|^(?:GRANT|REVOKE)\s.*\sON\s+TABLESPACE\s",
                          re.IGNORECASE | re.DOTALL)  # fmt: skip
 # What may stand between two semicolons: a comment, a quoted text or name, anything else.
@@ -149,6 +150,6 @@ def bootstrap_name(statements: List[GlobalStatement]) -> str:
     superusers = [bare_name(match["name"]) for match in (_SUPERUSER.match(one.sql) for one in statements) if match]
     grantors = [bare_name(match["name"]) for match in (_GRANTOR.search(one.sql) for one in statements) if match]
     for name in (*grantors, "postgres", *superusers):
-        if name in superusers:
+        if name in superusers and _TAKEN_BY_INITDB.fullmatch(name):
             return name
     return ""

@@ -267,7 +267,7 @@ def throwaway_server(
     _make_cluster(tool, place, superuser, data)
     options = {**settings, "unix_socket_directories": f'"{place.private}"'}
     argv = [tool.path, "-D", str(data), *[part for item in options.items() for part in ("-c", "=".join(item))]]
-    program = Program(argv, cwd=str(place.private), account=place.account)
+    program = _without_network(Program(argv, cwd=str(place.private), account=place.account))
     with started(program, stdout=subprocess.DEVNULL) as process:
         log = LineKeeper(process.stderr)
         try:
@@ -284,6 +284,24 @@ def _make_cluster(tool: Tool, place: Workplace, superuser: str, data: Path) -> N
     initdb = str(Path(tool.path).with_name("initdb"))
     argv = [initdb, *initdb_options(tool.major, superuser), "-D", str(data)]
     follow(Program(argv, cwd=str(place.private), account=place.account), timeout=_INITDB_SECONDS)
+
+
+def _without_network(program: Program) -> Program:
+    """Return the program in a network of its own, where this host lets us do that.
+
+    A restored database may want to call out (views over postgres_fdw or dblink, for example), and what it knows is the
+    addresses and passwords of the real one.
+    """
+    account = program.account
+    if account is None:
+        return program
+    drop = ["setpriv", f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups", "--"]
+    around = ["unshare", "--net", "--", *drop]
+    try:
+        possible = follow(Program([*around, "true"]), timeout=30, check=False).rc == 0
+    except CommandFailed:
+        possible = False
+    return Program([*around, *program.argv], cwd=program.cwd) if possible else program
 
 
 def _wait_until_ready(process: Any, data: Path, log: LineKeeper, clock: Clock) -> None:

@@ -80,8 +80,9 @@ def test_nothing_is_no_statement(text: str) -> None:
         (["ALTER ROLE app WITH SUPERUSER INHERIT"], "app"),
         (["ALTER ROLE app WITH SUPERUSER", "ALTER ROLE postgres WITH SUPERUSER"], "postgres"),
         (["ALTER ROLE postgres WITH NOSUPERUSER", "ALTER ROLE rdsadmin WITH SUPERUSER"], "rdsadmin"),
-        (["ALTER ROLE postgres WITH SUPERUSER", 'ALTER ROLE "My""A" WITH SUPERUSER', 'GRANT a TO b GRANTED BY "My""A"'],
-         'My"A'),
+        (["ALTER ROLE postgres WITH SUPERUSER", 'ALTER ROLE "My-A" WITH SUPERUSER', 'GRANT a TO b GRANTED BY "My-A"'],
+         "My-A"),
+        (['ALTER ROLE "My""A" WITH SUPERUSER', 'GRANT a TO b GRANTED BY "My""A"'], ""),
         (["GRANT a TO b GRANTED BY nobody", "ALTER ROLE nobody WITH NOSUPERUSER"], ""),
     ],
 )  # fmt: skip
