@@ -446,6 +446,28 @@ def test_kill_9(repository: TestRepository, shop: Database) -> None:
     assert verdict_of(repository, copy_id) == "unproven"
 
 
+@fault("kill -9 of a verification and of its guard", STAGE, "the next run ends the server and removes the folder")
+def test_kill_9_of_the_guard_too(repository: TestRepository, shop: Database) -> None:
+    add_database_copy(repository, shop)
+    with running(repository, shop) as (process, folder):
+        guards = [pid for pid in children_of(process.pid) if not in_folder(pid, folder)]
+        for pid in guards:
+            os.kill(pid, signal.SIGKILL)
+        process.kill()
+        process.wait()
+        assert folder.exists() and processes_in(folder)
+        assert run_ok(MODULE, options(repository, shop))["verdict"] == "ok"
+    assert not folder.exists() and not processes_in(folder)
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def in_folder(pid: int, folder: Path) -> bool:
+    return str(Path(f"/proc/{pid}/cwd").readlink()).startswith(str(folder))
+
+
 @fault("SIGTERM to a verification", STAGE, "fails with stopped, nothing is left; the catalog keeps what it knew")
 def test_sigterm(repository: TestRepository, shop: Database) -> None:
     copy_id = add_database_copy(repository, shop)
