@@ -143,3 +143,19 @@ def test_a_crash_over_a_full_disk_is_known(
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=free))
     restic = Restic(replace(repository.restic.repository, restic=str(crash)))
     assert code_of(lambda: restic.backup(str(tmp_path), host="h", tags=())) == code
+
+
+def test_a_part_that_cannot_be_read_and_cannot_be_taken_away_is_said(
+    repository: TestRepository, folder: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "restic"
+    refused = "echo 'unable to create lock in backend: repository is already locked' >&2; exit 1"
+    script.write_text(
+        f'#!/bin/sh\n[ "$1" != forget ] || {{ {refused}; }}\nrestic "$@" && [ "$1" = backup ] && exit 3\n'
+    )
+    script.chmod(0o755)
+    restic = Restic(replace(repository.restic.repository, restic=str(script)))
+    with pytest.raises(RepositoryFailed) as failure:
+        restic.backup(str(folder), host="h", tags=())
+    (left,) = repository.restic.snapshots()
+    assert failure.value.code == "incomplete" and left.id[:8] in failure.value.message

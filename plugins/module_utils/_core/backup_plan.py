@@ -87,12 +87,14 @@ def plan_form(candidate: Candidate, mode: str, room: Room) -> Candidate:
     needed = needed_bytes(candidate.estimate_bytes)
     fits = needed <= room.staging_bytes
     if mode == DIRECTORY and not fits:
-        blocked = _no_room(candidate.name, "its dump", needed, room.staging_dir, room.staging_bytes)
+        hint = "make room, choose another staging_dir, or use mode: stream, which needs no staging folder"
+        blocked = _no_room(candidate.name, "its dump", needed, room.staging_dir, room.staging_bytes, hint)
         return replace(candidate, form=DIRECTORY, blocked=blocked)
     form = STREAM if mode == STREAM or not fits else DIRECTORY
     least = int(_worth(candidate) * _LEAST_SHARE)
     if room.repository_bytes is not None and room.repository_bytes < least:
-        blocked = _no_room(candidate.name, "at least its copy", least, "the repository", room.repository_bytes)
+        hint = "make room where the repository is, or let backup_retention remove old copies"
+        blocked = _no_room(candidate.name, "its copy at least", least, "the repository", room.repository_bytes, hint)
         return replace(candidate, form=form, blocked=blocked)
     return replace(candidate, form=form)
 
@@ -102,11 +104,11 @@ def _worth(candidate: Candidate) -> int:
     return int(candidate.estimate_bytes * (1 if candidate.newest is None else _NEW_SHARE))
 
 
-def _no_room(name: str, what: str, needs: int, where: str, has: int) -> PreconditionFailed:
+def _no_room(name: str, what: str, needs: int, where: str, has: int, hint: str) -> PreconditionFailed:
     return PreconditionFailed(
         f"back up {printable(name)}: {what} needs {human_size(needs)}, {where} has {human_size(has)} free",
         code="not_enough_space",
-        hint="make room, choose another staging_dir, or use mode: stream, which needs no staging folder",
+        hint=hint,
         details={"needed_bytes": needs, "free_bytes": has},
     )
 

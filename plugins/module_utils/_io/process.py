@@ -64,8 +64,9 @@ def started(program: Program, stdin: Any = subprocess.DEVNULL, stdout: Any = sub
         CommandFailed: it is not there (code ``command_missing``), or must not be run.
     """
     try:
-        process = subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with
-            # run_command belongs to an AnsibleModule, which a port never sees; the block below ends the process
+        process = subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with,subprocess-popen-preexec-fn
+            # run_command belongs to an AnsibleModule, which a port never sees; the block below ends the process; what
+            # runs before the program is one system call, prepared before the fork
             list(program.argv),
             env={**os.environ, **_identity(program.account), "LC_ALL": "C", "LANGUAGE": "C", **(program.env or {})},
             cwd=program.cwd or "/",

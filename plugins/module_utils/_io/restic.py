@@ -124,10 +124,8 @@ class Restic:
 
         completed = follow(program, timeout=self.repository.timeout, on_line=read, check=False)
         if completed.rc == INCOMPLETE:
-            for one in written:
-                self.forget([one.snapshot])
             raise RepositoryFailed(
-                f"back up: not everything could be read, the snapshot was taken away again: {_said(completed)}",
+                f"back up: not everything could be read, {self._take_away(written)}: {_said(completed)}",
                 code="incomplete",
                 hint="give the user the right to read all of it",
             )
@@ -135,6 +133,15 @@ class Restic:
         if not written:
             raise RepositoryFailed("back up: restic ended well and named no snapshot")
         return written[-1]
+
+    def _take_away(self, written: Sequence[Written]) -> str:
+        """Remove snapshots that are not whole and say what became of them: others may hold the repository's lock."""
+        names = ", ".join(one.snapshot for one in written)
+        try:
+            self.forget([one.snapshot for one in written])
+        except RepositoryFailed as error:
+            return f"and snapshot {names}, which must not be used, could not be taken away ({error.message})"
+        return "the snapshot was taken away again"
 
     def stdin_program(self, filename: str, *, host: str, tags: Sequence[str]) -> Program:
         """Return the program that writes its standard input as one file and one snapshot.
