@@ -32,10 +32,11 @@ def server_settings(major: int, resources: Resources, jobs: int) -> Mapping[str,
     """Return the settings of a throwaway server that ``jobs`` sessions load at once.
 
     Nothing is flushed, nothing is archived or replicated, nothing runs by itself, nothing listens on the network.
-    An index is built by several processes only where there are more processors than jobs.
+    One more process helps with an index or a count, for the end of the work, when not every job has something to do;
+    two where there are processors enough.
     """
     memory = resources.memory // 2
-    helpers = max(0, resources.cpus // max(jobs, 1) - 1)
+    helpers = min(2, max(resources.cpus // max(jobs, 1) - 1, 1)) if resources.cpus > 1 else 0
     settings = {
         "listen_addresses": "",
         "port": str(PORT),
@@ -65,8 +66,8 @@ def server_settings(major: int, resources: Resources, jobs: int) -> Mapping[str,
         "shared_buffers": _megabytes(memory // 4, 32, 512),
         "maintenance_work_mem": _megabytes(memory // 2 // max(jobs, 1), 32, 1024),
         "work_mem": _megabytes(memory // 8 // max(jobs, 1), 4, 64),
-        "max_parallel_maintenance_workers": str(min(helpers, 2)),
-        "max_parallel_workers_per_gather": str(min(helpers, 2)),
+        "max_parallel_maintenance_workers": str(helpers),
+        "max_parallel_workers_per_gather": str(helpers),
         "jit": "off",
     }
     if major >= 17:

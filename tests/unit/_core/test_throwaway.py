@@ -48,8 +48,8 @@ def test_memory_is_shared_among_the_jobs(memory: int, jobs: int) -> None:
     assert int(settings["max_connections"]) > 2 * jobs
 
 
-@pytest.mark.parametrize(("cpus", "jobs", "helpers"), [(1, 2, "0"), (2, 2, "0"), (4, 2, "1"), (32, 2, "2")])
-def test_an_index_is_built_by_more_only_where_processors_are_idle(cpus: int, jobs: int, helpers: str) -> None:
+@pytest.mark.parametrize(("cpus", "jobs", "helpers"), [(1, 2, "0"), (2, 2, "1"), (4, 2, "1"), (32, 2, "2")])
+def test_idle_processors_help_with_an_index(cpus: int, jobs: int, helpers: str) -> None:
     assert server_settings(18, Resources(GB, cpus), jobs)["max_parallel_maintenance_workers"] == helpers
 
 
