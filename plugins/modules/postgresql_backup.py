@@ -99,7 +99,8 @@ notes:
     The role must be able to read everything: membership in C(pg_read_all_data) (14 and newer) and C(BYPASSRLS) where
     there are row policies, or the owner. All that it may not read is named before anything is dumped. Large objects need
     their owner or a grant of their own.
-  - Not in a copy are rights on the database itself, settings of the database, and, on a standby, tables that are not logged.
+  - Settings of the database and rights on the database itself are in the dump, but come back only with
+    C(pg_restore --create). On a standby the rows of tables that are not logged are not in it.
   - In check mode neither a repository nor a sentinel is made.
   - >-
     Further values of C(failure.code): V(client_too_old), V(not_enough_space), V(disk_full), V(lock_busy), V(killed),

@@ -31,7 +31,7 @@ from .._core.errors import DatabaseFailed, InvalidValue, VerificationFailed
 from .._core.redact import printable
 from .._core.restic import Written
 from .._core.result import WARNING, Finding
-from .backup_dump import Dumper, DumpTerms, read_globals, size_of
+from .backup_dump import Dumper, DumpTerms, missing_data, read_globals, size_of
 from .backup_facts import SharedSnapshot, read_shared, shared_snapshot
 from .backup_sentinel import write_sentinel
 from .backup_stream import Head, member, stream
@@ -130,6 +130,13 @@ class Copier:
         """Dump into a folder; the moment is let go before restic reads it, so that the server can vacuum again."""
         place = _folder(folder, draft.files)
         dumper.to_folder(place / DUMP_FOLDER, draft.on_bytes)
+        missing = missing_data(place / DUMP_FOLDER, len(draft.manifest.tables))
+        if missing:
+            raise VerificationFailed(
+                f"back up {draft.source.label()}: pg_dump said that it was done, but {missing} is missing",
+                code="incomplete",
+                hint="look at the program in client_bin_dirs: is it pg_dump itself?",
+            )
         end_of_moment()
         copy = _copy(draft, size_of(place / DUMP_FOLDER))
         tags = _tags(copy)

@@ -91,6 +91,17 @@ class Dumper:
             raise self.failure(completed.rc, completed.stderr)
 
 
+def missing_data(folder: Path, tables: int) -> str:
+    """Return what a dump folder lacks to hold so many tables, "" when it has a list of contents and a file for each.
+
+    It costs nothing, and a pg_dump that ended well without having written everything is not believed.
+    """
+    if not (folder / "toc.dat").is_file():
+        return "its list of contents (toc.dat)"
+    files = sum(1 for path in folder.glob("*.dat") if path.stem.isdigit())
+    return f"the data of {tables - files} of {tables} tables" if files < tables else ""
+
+
 def size_of(folder: Path) -> int:
     """Return the bytes of all files in a folder; what vanishes meanwhile does not count."""
     total = 0

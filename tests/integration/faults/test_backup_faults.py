@@ -214,6 +214,14 @@ def test_pg_dump_does_not_end(scene: Scene, mode: str) -> None:
     scene.fails("timed_out", mode=mode, client_bin_dirs=clients, max_duration="3s")
 
 
+@fault("pg_dump_lies", "backup: dump", "a dump that lacks a table's file is not believed, whatever its exit status")
+@pytest.mark.parametrize("lost", ["toc.dat", "[0-9]*.dat"])
+def test_pg_dump_ends_well_without_everything(scene: Scene, lost: str) -> None:
+    remove = f'for argument; do case $argument in --file=*) rm "${{argument#--file=}}"/{lost};; esac; done'
+    clients = broken_pg_dump(scene.temp, '"$REAL" "$@" || exit', remove)
+    scene.fails("incomplete", mode="directory", client_bin_dirs=clients)
+
+
 # --- the server -------------------------------------------------------------------------------------------------
 
 
