@@ -169,7 +169,7 @@ def _driver() -> Any:
         import redis.retry
     except ImportError as error:
         raise PreconditionFailed(
-            "redis-py is missing on this host",
+            f"redis-py cannot be imported on this host: {error}",
             code="driver_missing",
             hint="install the package python3-redis, or redis with pip, for the interpreter that runs the modules",
         ) from error
