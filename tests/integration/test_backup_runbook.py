@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from plugins.module_utils._core.backup import Source
-from tests.support.copies import add_copy, snapshots
-from tests.support.playbooks import Playbooks
+from tests.support.copies import add_copy, add_proof, snapshots
+from tests.support.playbooks import Playbooks, Run
 from tests.support.redis_servers import TestRedis, fill, redis_servers
 from tests.support.repositories import PASSWORD, TestRepository, make_repository
 from tests.support.servers import Database, client_bin_dir
 
 pytestmark = pytest.mark.majors(minimum=18)  # the modules' own tests run on every major
 BACKUP, VERIFY = "playbooks/backup.yml", "playbooks/backup-verify.yml"
-ESCROW = "escrow-secret-91ab"
+ESCROW, CACHE_PASSWORD, TOKEN = "escrow-secret-91ab", "cache-secret-83", "env-secret-4711"
 CREATE = ("-e", "backup_repository_create=true")
 
 
@@ -33,7 +33,7 @@ class Product:
         self.locks = folder / "locks"
         self.files = folder / "shop"
         self.files.mkdir()
-        (self.files / ".env").write_text("TOKEN=env-secret-4711\n")
+        (self.files / ".env").write_text(f"TOKEN={TOKEN}\n")
         database.execute("CREATE TABLE orders (id int PRIMARY KEY, body text)")
         database.execute("INSERT INTO orders SELECT n, repeat('x', 20) FROM generate_series(1, 1000) AS n")
         (folder / "staging").mkdir()
@@ -65,7 +65,7 @@ class Product:
             "database": {"db1": {**database, **changes.pop("db1", {})}},
             "cache": {"cache1": {"backup_redis": True, "redis_login": self.redis.options}},
             "app": {"app1": {"backup_config": [{"name": "shop", "paths": [str(self.files)]}]}},
-            "proxy": {"proxy1": changes.pop("proxy1", {})},
+            "proxy": changes.pop("proxy", {}),
         }
         self.playbooks.write_inventory(groups, **{**common, **changes})
 
@@ -79,7 +79,7 @@ class Product:
 def product(tmp_path: Path, database: Database) -> Iterator[Product]:
     with redis_servers(tmp_path / "redis") as make:
         redis: Callable[..., TestRedis] = make
-        server = redis(password="cache-secret-83")
+        server = redis(password=CACHE_PASSWORD)
         fill(server)
         here = Product(tmp_path, database, server)
         here.write_inventory()
@@ -89,44 +89,54 @@ def product(tmp_path: Path, database: Database) -> Iterator[Product]:
 KINDS = [("app1", "config"), ("cache1", "redis"), ("db1", "postgresql")]
 
 
-def test_copy_prove_and_thin_out(product: Product) -> None:
+def shows_a_secret(*runs: Run) -> bool:
+    text = "".join(run.output + json.dumps(run.summary) for run in runs)
+    return any(secret in text for secret in (PASSWORD, ESCROW, CACHE_PASSWORD, TOKEN))
+
+
+def test_predict_copy_and_prove(product: Product) -> None:
     check = product.playbooks.run(BACKUP, "--check", "--diff", *CREATE)
     assert check.rc == 0 and not product.repository.location.exists(), check.output[-4000:]
     assert check.step("db1", "database")["planned"] >= 1 and check.step("cache1", "redis")["planned"] >= 1
 
     first = product.playbooks.run(BACKUP, *CREATE)
     assert first.rc == 0, first.output[-6000:]
-    assert product.copies() == [(*kind, "unproven") for kind in KINDS]
-    assert list(product.locks.iterdir()) == []
+    assert product.copies() == [(*kind, "unproven") for kind in KINDS] and list(product.locks.iterdir()) == []
     never_proven = [notice for notice in first.step("db1", "verify")["notices"] if notice["check"] == "proof_age"]
     assert never_proven and never_proven[0]["status"] == "critical"
 
-    predicted = product.playbooks.run(VERIFY, "--check", "--diff")
-    assert predicted.rc == 0 and {verdict for *_kind, verdict in product.copies()} == {"unproven"}, predicted.output
     proven = product.playbooks.run(VERIFY)
     assert proven.rc == 0, proven.output[-6000:]
-    assert product.copies() == [(*kind, "proven") for kind in KINDS]
+    assert product.copies() == [(*kind, "proven") for kind in KINDS] and list(product.locks.iterdir()) == []
+    assert not shows_a_secret(check, first, proven)
 
+
+def test_old_copies_go_when_new_ones_came(product: Product) -> None:
+    product.repository.restic.create()
     source = Source("shop", "db1", "postgresql", product.database.name)
-    old = [add_copy(product.repository, datetime.now(timezone.utc) - timedelta(days=days), source) for days in (2, 3)]
-    product.write_inventory(backup_keep_hourly=0, backup_keep_daily=1, backup_keep_proven=1, backup_max_removals="2")
+    now = datetime.now(timezone.utc)
+    old = {days: add_copy(product.repository, now - timedelta(days=days), source) for days in (2, 3, 4)}
+    add_proof(product.repository, old[4], now, "ok", source)
+    keep = {"backup_keep_hourly": 0, "backup_keep_daily": 1, "backup_keep_proven": 1, "backup_max_removals": "2"}
+    product.write_inventory(**keep, backup_repository_escrow_password="")
     there = snapshots(product.repository)
+
     planned = product.playbooks.run(BACKUP, "--check", "--diff", "--tags", "retention")
     assert planned.rc == 0 and snapshots(product.repository) == there, planned.output[-4000:]
-    assert planned.step("db1", "retention")["planned"] == 3  # two copies, and their room
-    again = product.playbooks.run(BACKUP)
-    assert again.rc == 0, again.output[-6000:]
-    assert product.copies() == [(*kind, verdict) for kind in KINDS for verdict in ("proven", "unproven")]
-    assert not snapshots(product.repository) & set(old)
-    assert again.step("db1", "retention")["done"] == 3
-    for run in (check, first, proven, again):
-        text = run.output + json.dumps(run.summary)
-        assert not any(secret in text for secret in (PASSWORD, ESCROW, "cache-secret-83", "env-secret-4711"))
+    assert planned.step("db1", "retention")["planned"] == 2  # the copy in between, and its room
+    run = product.playbooks.run(BACKUP)
+    assert run.rc == 0, run.output[-6000:]
+    assert run.step("db1", "retention")["done"] == 3
+    assert snapshots(product.repository) & set(old.values()) == {old[4]}
+    assert product.copies() == sorted([*((*kind, "unproven") for kind in KINDS), (*KINDS[2], "proven")])
+    predicted = product.playbooks.run(VERIFY, "--check", "--diff")
+    assert predicted.rc == 0 and predicted.step("db1", "database")["planned"] >= 1, predicted.output[-4000:]
+    assert len(product.copies()) == 4 and not shows_a_secret(planned, run, predicted)
 
 
 def test_what_cannot_be_copied_is_told_and_the_others_have_their_copies(product: Product) -> None:
     lost = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
-    product.write_inventory(db1={"backup_databases": ["nowhere"]}, proxy1=lost)
+    product.write_inventory(db1={"backup_databases": ["nowhere"]}, proxy={"proxy1": lost})
     run = product.playbooks.run(BACKUP, *CREATE)
     assert run.rc != 0 and run.summary["hosts"]["proxy1"]["steps"][0]["status"] != "ok", run.output[-4000:]
     assert run.step("db1", "database")["notices"][0]["check"] == "database_missing"
