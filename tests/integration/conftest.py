@@ -6,12 +6,14 @@ Every test that asks for one of them runs on each major of ``--pg-majors``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.servers import MAJORS, Database, Roles, Server, npm_install
 
+FAULTS = Path(__file__).parent / "faults"
 # Autovacuum off: what a test left to be done is not done behind its back.
 SHARED_SETTINGS: Mapping[str, str] = {
     "autovacuum": "off",
@@ -22,8 +24,10 @@ SHARED_SETTINGS: Mapping[str, str] = {
 }
 
 
-def asked_majors(config: pytest.Config) -> list[int]:
-    text: str = config.getoption("--pg-majors")
+def asked_majors(config: pytest.Config, path: Path) -> list[int]:
+    text: str | None = config.getoption("--pg-majors")
+    if text is None:
+        return [MAJORS[-1]] if FAULTS in path.parents else [MAJORS[0], MAJORS[-1]]
     majors = list(MAJORS) if text == "all" else [int(part) for part in text.split(",")]
     if unknown := set(majors) - set(MAJORS):
         raise pytest.UsageError(f"--pg-majors: no server of major {sorted(unknown)} is pinned, there are {MAJORS}")
@@ -32,7 +36,7 @@ def asked_majors(config: pytest.Config) -> list[int]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "major" in metafunc.fixturenames:
-        majors = asked_majors(metafunc.config)
+        majors = asked_majors(metafunc.config, metafunc.definition.path)
         metafunc.parametrize("major", majors, ids=[f"pg{major}" for major in majors], scope="session", indirect=True)
 
 
