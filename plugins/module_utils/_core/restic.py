@@ -46,8 +46,11 @@ _HINTS = {
     "incomplete": "a part of the copy is missing; choose another one",
     "restic_failed": "read the text; run restic by hand with the same environment",
 }
-# A pack that the index knows and the storage has not.
-_PACK_GONE = re.compile(r"/data/[0-9a-f]{2}/[0-9a-f]{64}: (?:no such file|file does not exist)")
+# A pack that the storage has not, though the index knows it, or of which it has not all.
+_PACK_GONE = re.compile(
+    r"/data/[0-9a-f]{2}/[0-9a-f]{64}: (?:no such file|file does not exist)"
+    r"|streampack: (?:readfull: )?eof\b|readfull\(<data/[0-9a-f]+>\): eof\b"
+)
 # The first that fits decides: a damaged repository may also be one that cannot be decrypted.
 _BY_WORDS = (
     ((FULL, "disk quota exceeded"), "disk_full"),

@@ -311,7 +311,9 @@ def test_a_wrong_key(repository: TestRepository, shop: Database) -> None:
 def locked(repository: TestRepository) -> Iterator[None]:
     """Hold the exclusive lock of a living run."""
     with started(repository.restic.program("check", "--read-data")) as process:
-        wait_until(lambda: any((repository.location / "locks").iterdir()), "a lock", 60, SystemClock(), every=0.005)
+        # Under its last name: restic writes another file first.
+        locks = repository.location / "locks"
+        wait_until(lambda: any(len(path.name) == 64 for path in locks.iterdir()), "a lock", 60, SystemClock(), 0.005)
         process.send_signal(signal.SIGSTOP)
         try:
             yield
