@@ -101,19 +101,15 @@ class UndoStore:
         return Kept(wanted.path, change.root, present, wanted, stored)
 
     def _store(self, record_id: str, stored: str, present: Entry, root: str) -> None:
-        folder = self._folder / record_id
-        with failing("keep", present.path), folder_of(present.path, root) as place:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            if place is None:
-                raise _moved(present.path)
-            with open_regular(*place) as (descriptor, _status), os.fdopen(os.dup(descriptor), "rb") as source:
-                target = os.open(folder / stored, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-                with os.fdopen(target, "wb") as copy:
-                    shutil.copyfileobj(source, copy)
-                    copy.flush()
-                    os.fsync(target)
-            if look(present.path, root) != present:
-                raise _moved(present.path)
+        target = self._folder / record_id / stored
+        with failing("keep", present.path):
+            try:
+                with folder_of(present.path, root) as (folder, name), open_regular(folder, name) as (source, _status):
+                    _copy(source, target)
+            except FileNotFoundError as error:
+                raise _moved(present.path) from error
+        if look(present.path, root) != present:
+            raise _moved(present.path)
 
     @contextlib.contextmanager
     def content(self, record: ConfigRecord, kept: Kept) -> Iterator[Optional[BinaryIO]]:
@@ -136,6 +132,14 @@ class UndoStore:
                 stream.flush()
                 os.fsync(descriptor)
             partial.replace(folder / "record.json")
+
+
+def _copy(source: int, target: Path) -> None:
+    copy = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(os.dup(source), "rb") as content, os.fdopen(copy, "wb") as stream:
+        shutil.copyfileobj(content, stream)
+        stream.flush()
+        os.fsync(copy)
 
 
 def _moved(path: str) -> VerificationFailed:

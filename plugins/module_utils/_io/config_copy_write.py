@@ -54,24 +54,23 @@ def failing(what: str, path: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def folder_of(path: str, root: str, make: bool = False) -> Iterator[Optional[tuple[int, str]]]:
-    """Give the folder of a path and its name in it, None when the folder is not there.
+def folder_of(path: str, root: str, make: bool = False) -> Iterator[tuple[int, str]]:
+    """Give the folder of a path and its name in it; without ``make``, a folder that is not there is an error.
 
     ``root`` is trusted, and may lie behind a link of the system; nothing below it may be one.
+
+    Raises:
+        FileNotFoundError: a folder on the way is not there.
     """
     trusted = str(Path(root).parent) if path == root else root
     parts = path[len(trusted.rstrip("/")) + 1 :].split("/")
     opened = []
     try:
-        try:
-            if make:
-                Path(trusted).mkdir(parents=True, exist_ok=True)
-            opened.append(os.open(trusted, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-            for part in parts[:-1]:
-                opened.append(_descend(opened[-1], part, make))
-        except FileNotFoundError:
-            yield None
-            return
+        if make:
+            Path(trusted).mkdir(parents=True, exist_ok=True)
+        opened.append(os.open(trusted, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        for part in parts[:-1]:
+            opened.append(_descend(opened[-1], part, make))
         yield opened[-1], parts[-1]
     finally:
         for descriptor in opened:
@@ -91,15 +90,14 @@ def _descend(folder: int, name: str, make: bool) -> int:
 
 def look(path: str, root: str) -> Optional[Entry]:
     """Return what is at a path now, None when there is nothing."""
-    with failing("look at", path), folder_of(path, root) as place:
-        return None if place is None else entry_of(*place, path)
+    with failing("look at", path), contextlib.suppress(FileNotFoundError), folder_of(path, root) as (folder, name):
+        return entry_of(folder, name, path)
+    return None
 
 
 def write(entry: Entry, root: str, content: Optional[BinaryIO], owner: bool) -> None:
     """Bring a path into the state of its entry: by temporary file, fsync and rename, with its mode and owner."""
-    with failing("write", entry.path), folder_of(entry.path, root, make=True) as place:
-        assert place is not None  # noqa: S101  (it was made)
-        folder, name = place
+    with failing("write", entry.path), folder_of(entry.path, root, make=True) as (folder, name):
         if entry.kind == FOLDER:
             _make_folder(folder, name, entry, owner)
         else:
@@ -148,9 +146,8 @@ def _forget(folder: int, name: str) -> None:
 
 def clear_partial(path: str, root: str) -> None:
     """Remove what a run that was killed had half written for a path."""
-    with failing("clear", path), folder_of(path, root) as place:
-        if place is not None:
-            _forget(place[0], _partial_of(place[1]))
+    with failing("clear", path), contextlib.suppress(FileNotFoundError), folder_of(path, root) as (folder, name):
+        _forget(folder, _partial_of(name))
 
 
 def _write_file(folder: int, name: str, entry: Entry, content: Optional[BinaryIO], owner: bool) -> None:
@@ -169,7 +166,9 @@ def _write_file(folder: int, name: str, entry: Entry, content: Optional[BinaryIO
 
 def remove(entry: Entry, root: str) -> None:
     """Remove a file or link; a folder stays."""
-    with failing("remove", entry.path), folder_of(entry.path, root) as place:
-        if place is not None and entry.kind != FOLDER:
-            _forget(place[0], place[1])
-            os.fsync(place[0])
+    if entry.kind == FOLDER:
+        return
+    path = entry.path
+    with failing("remove", path), contextlib.suppress(FileNotFoundError), folder_of(path, root) as (folder, name):
+        _forget(folder, name)
+        os.fsync(folder)

@@ -146,7 +146,7 @@ class RedisControl:
             TimedOut: it did not come up, or works in another folder.
         """
         self._commands.run(self._start, timeout=self._timeout)
-        wait_until(lambda: self._is_ready(), "the server to load its data", self._timeout, self._clock)
+        wait_until(self._is_ready, "the server to load its data", self._timeout, self._clock)
         directory = self.server.setting("dir")
         if directory and Path(directory).resolve() != place.directory.resolve():
             raise PreconditionFailed(
