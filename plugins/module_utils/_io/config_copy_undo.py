@@ -104,8 +104,8 @@ class UndoStore:
         target = self._folder / record_id / stored
         with failing("keep", present.path):
             try:
-                with folder_of(present.path, root) as (folder, name), open_regular(folder, name) as (source, _status):
-                    _copy(source, target)
+                with folder_of(present.path, root) as place:
+                    _copy(place, target)
             except FileNotFoundError as error:
                 raise _moved(present.path) from error
         if look(present.path, root) != present:
@@ -134,12 +134,13 @@ class UndoStore:
             partial.replace(folder / "record.json")
 
 
-def _copy(source: int, target: Path) -> None:
-    copy = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(os.dup(source), "rb") as content, os.fdopen(copy, "wb") as stream:
-        shutil.copyfileobj(content, stream)
-        stream.flush()
-        os.fsync(copy)
+def _copy(place: tuple[int, str], target: Path) -> None:
+    with open_regular(*place) as (source, _status):
+        copy = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(os.dup(source), "rb") as content, os.fdopen(copy, "wb") as stream:
+            shutil.copyfileobj(content, stream)
+            stream.flush()
+            os.fsync(copy)
 
 
 def _moved(path: str) -> VerificationFailed:
