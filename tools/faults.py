@@ -139,7 +139,8 @@ def page_text() -> str:
     known = [name for case in cases for name in case["faults"]]
     if unknown := sorted(set(known) - set(faults)):
         raise SystemExit(f"{MEASURED.name} speaks of faults that nobody registered: {', '.join(unknown)}")
-    lines = [INTRODUCTION.format(**measured)]
+    days = sorted({case["measured"] for case in cases})
+    lines = [INTRODUCTION.format(**measured, measured=" and ".join(dict.fromkeys((days[0], days[-1]))))]
     lines += [f"Its answers in the {len(cases)} measurements:", "", "| postgresql_db | times | that is |"]
     lines += ["| --- | --- | --- |", *verdict_rows(cases), ""]
     lines += ["## Fault by fault", "", f"{len(faults)} faults are made by our suite.", ""]

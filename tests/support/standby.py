@@ -17,16 +17,9 @@ def standby_of(primary: Server, throwaway_server: Callable[..., Server]) -> Serv
     """Start a copy of a server that follows it, and wait until it streams."""
     standby = throwaway_server(start=False, settings={"primary_conninfo": primary.dsn()})
     shutil.rmtree(standby.data_dir)
-    tool: list[str | Path] = [
-        primary.client_bin_dir / "pg_basebackup",
-        "-h",
-        primary.host,
-        "-p",
-        str(primary.port),
-        "-U",
-        SUPERUSER,
-    ]
-    subprocess.run([*tool, "-D", standby.data_dir, "--checkpoint=fast"], check=True)
+    tool = str(primary.client_bin_dir / "pg_basebackup")
+    login = ["-h", primary.host, "-p", str(primary.port), "-U", SUPERUSER]
+    subprocess.run([tool, *login, "-D", str(standby.data_dir), "--checkpoint=fast"], check=True)
     (standby.data_dir / "standby.signal").touch()
     give_to_server_account(standby.directory)
     standby.start()

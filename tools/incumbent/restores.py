@@ -329,7 +329,7 @@ class Slow:
 
     def outcome(self, report: Report) -> Outcome:
         index = self.restoring.fresh.fetch("SELECT 1 FROM pg_indexes WHERE indexname = 'orders_slow'")
-        lacks = "" if index else "an index is missing; it lies under the live name like a good one"
+        lacks = "" if index else "an index is missing"
         return self.restoring.outcome(report, lacks=lacks)
 
 

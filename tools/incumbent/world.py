@@ -10,8 +10,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,6 +30,7 @@ SHA256 = "cd156f82fa87f7a899212b0efa9f7ca3a24d609212de9f78428a572eb01e5414"
 CACHE = ROOT / ".cache" / "incumbent"
 MAJOR = 18
 LIMIT_SECONDS = 120
+WORKERS = 2
 SETTINGS = {"autovacuum": "off", "max_prepared_transactions": "10"}
 
 
@@ -235,15 +238,28 @@ class World:
         return own
 
 
-def measure_all(wanted: str) -> list[tuple[Case, Outcome]]:
-    """Measure every case whose title contains a text, each in a folder and databases of its own."""
-    measured = []
-    with Server(npm_install(MAJOR), settings=SETTINGS) as server:
-        for one in (one for one in CASES if wanted in one.title):
-            with tempfile.TemporaryDirectory(prefix="oncall-incumbent-") as folder, ExitStack() as undo:
-                place = Path(folder) / random_name("case")
-                place.mkdir()
-                outcome = one.measure(World(server, place, undo))
-            print(f"{one.title}: {outcome.verdict}: {outcome.afterwards}", flush=True)
-            measured.append((one, outcome))
-    return measured
+def measure(one: Case, server: Server) -> Outcome:
+    """Measure a case in a folder and databases of its own."""
+    with tempfile.TemporaryDirectory(prefix="oncall-incumbent-") as folder, ExitStack() as undo:
+        place = Path(folder) / random_name("case")
+        place.mkdir()
+        outcome = one.measure(World(server, place, undo))
+    print(f"{one.title}: {outcome.verdict}: {outcome.afterwards} [{outcome.report.msg}]", flush=True)
+    return outcome
+
+
+def measure_all(wanted: str) -> dict[str, Outcome | None]:
+    """Measure every case whose title contains a text; None for one whose fault could not be made."""
+    collections()
+    titles = [one.title for one in CASES if wanted in one.title]
+    with Server(npm_install(MAJOR), settings=SETTINGS) as server, ThreadPoolExecutor(WORKERS) as pool:
+        futures = [pool.submit(measure, one, server) for one in CASES if one.title in titles]
+        return {title: outcome_of(title, future) for title, future in zip(titles, futures, strict=True)}
+
+
+def outcome_of(title: str, future: Future[Outcome]) -> Outcome | None:
+    error = future.exception()
+    if error is None:
+        return future.result()
+    print(f"{title}: NOT MEASURED", *traceback.format_exception(error), sep="\n", file=sys.stderr, flush=True)
+    return None
