@@ -64,6 +64,7 @@ class Rehearsal:
     def __init__(self, task: Task, restic: Restic, copy: Copy, means: Means) -> None:
         self._task, self._copy, self._means = task, copy, means
         self._repository = restic.repository
+        self._began = task.clock.monotonic()
         self.seconds: dict[str, float] = {}
 
     def run(self, steps: Steps) -> tuple[Manifest, Restored]:
@@ -179,7 +180,7 @@ class Rehearsal:
             return Amcheck(unavailable=error.message)
 
     def _show(self, activity: str, done: int, total: int, noun: str) -> None:
-        elapsed = sum(self.seconds.values())
+        elapsed = self._task.clock.monotonic() - self._began
         name = self._copy.source.name
         self._task.progress.show(Progress(name, activity, done, total, noun, elapsed))
 
