@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 
 from tests.support.faults import Fault
 from tools.faults import VERDICTS, answer, incumbent, verdict_rows
+from tools.incumbent import dumps, restores, world
 
 
 def case(verdict: str = "false success", failed: bool = False, **more: Any) -> dict[str, Any]:
@@ -45,3 +47,10 @@ def test_verdicts_are_counted_and_a_new_one_must_be_explained() -> None:
     assert len(rows) == len(VERDICTS) and rows[0].startswith("| false success | 2 |")
     with pytest.raises(SystemExit):
         list(verdict_rows([case("odd")]))
+
+
+def test_every_measurement_has_a_title_of_its_own() -> None:
+    titles = [one.title for one in world.CASES]
+    modules = {one.measure.func.__module__ for one in world.CASES if isinstance(one.measure, partial)}
+    assert modules == {dumps.__name__, restores.__name__}
+    assert len(set(titles)) == len(titles)
