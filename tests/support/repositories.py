@@ -14,6 +14,7 @@ import pytest
 
 from plugins.module_utils._core.backup import Catalog
 from plugins.module_utils._io.restic import Repository, Restic
+from tests.support.restic_key import make_key_cheap
 
 PASSWORD = "repository-secret-7f3a"
 
@@ -58,9 +59,10 @@ def make_repository(folder: Path, create: bool = True) -> TestRepository:
 
 @functools.cache
 def _template() -> Path:
-    """Make one empty repository for this process: deriving a key takes restic seconds on purpose."""
+    """Make one empty repository for this process, whose key is cheap to derive."""
     place = Path(tempfile.mkdtemp(prefix="oncall-restic-"))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     template = TestRepository(place)
     template.restic.create()
+    make_key_cheap(template.location, PASSWORD)
     return template.location
