@@ -45,6 +45,7 @@ drill: setup ## run the runbooks on real systemd hosts (needs root)
 
 docs: setup ## write the runbook book in docs/ from the playbooks
 	@$(PYTHON) tools/docs.py
+	@$(PYTHON) tools/faults.py
 
 build: setup ## build the collection tarball and prove that it installs and runs
 	@tools/build.sh

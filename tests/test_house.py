@@ -253,11 +253,26 @@ def test_a_spec_that_disagrees_is_found(options: Any, defaults: Any, complaint: 
     assert (complaint in found[0]) if complaint else found == []
 
 
+def test_the_page_of_faults_is_what_the_suite_and_the_measurements_say() -> None:
+    command: list[str | Path] = [sys.executable, ROOT / "tools" / "faults.py", "--check"]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert checked.returncode == 0, checked.stderr
+
+
 # --- what is committed ------------------------------------------------------------------------------------------
 
 
 def committed_texts() -> Iterator[tuple[str, str]]:
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", ":!playbooks/collections", ":!playbooks/recovery/collections"]
+    command = [
+        "git",
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        ":!playbooks/collections",
+        ":!playbooks/recovery/collections",
+    ]
     for name in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0"):
         if name and (ROOT / name).is_file():
             yield name, (ROOT / name).read_text(errors="replace")

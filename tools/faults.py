@@ -71,17 +71,18 @@ Ansible, does on the same fault.
 
 ## How it was measured
 
-The right column is not read from documentation. The real module ({collection}, from the PyPI package `{package}`,
-pinned by its hash) ran on {measured} under ansible-core {ansible_core} as an ad hoc command with a local connection,
-against throwaway servers (PostgreSQL {server}, client tools {clients}). The faults were made by the same helpers that
-make them in our suite. Every dump went to a name that already held a good one of an earlier run, as a daily job does.
-What counts is not what the module said but what was there afterwards: the dump under its name was restored with every
-error fatal and its rows were counted; a restored table was compared row by row with its source. Options that the
-module does not set by itself are left as they are: a careful user can pass some of them (`-v ON_ERROR_STOP=1`,
-`--exit-on-error`, `--lock-wait-timeout`) and gets better answers for those faults. It can be repeated by:
+The right column is not read from documentation. The real module ({collection}, from the PyPI package
+`{package}`, pinned by its hash) ran on {measured} under ansible-core {ansible_core} as an ad hoc command with a
+local connection, against throwaway servers (PostgreSQL {server}, client tools {clients}). Where a fault is the same
+for both, the helpers that make it in our suite made it here too. Every dump went to a name that already held a good
+one of an earlier run, as a daily job does. What counts is not what the module said but what was there afterwards: the
+dump under its name was restored with every error fatal and its rows were counted; a restored table was compared row by
+row with its source. Options that the module does not set by itself are left as they are: a careful user can pass some
+of them (`-v ON_ERROR_STOP=1`, `--exit-on-error`, `--lock-wait-timeout`) and gets better answers for those faults.
+It can be repeated by:
 
 ```shell
-python -m tools.incumbent   # some minutes; writes docs/faults-postgresql_db.json
+python -m tools.incumbent   # about seven minutes; writes docs/faults-postgresql_db.json
 make docs                   # writes this page from it
 ```
 

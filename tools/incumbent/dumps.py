@@ -164,6 +164,13 @@ def terminate_module(world: World, form: str) -> Outcome:
     return stop_module(world, form, signal.SIGTERM)
 
 
+@case("pg_dump ends well with half of the dump", "pg_dump_lies", forms=(TEXT, CUSTOM))
+def half_a_dump(world: World, form: str) -> Outcome:
+    dumping = Dumping.of(world, form)
+    clients = broken_pg_dump(world.folder, '"$REAL" "$@" | head -c 2000000', "exit 0")
+    return dumping.outcome(world.run(dumping.options(), clients=clients))
+
+
 # --- the server does not answer ---------------------------------------------------------------------------------
 
 
