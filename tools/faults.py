@@ -147,7 +147,7 @@ def page_text() -> str:
     lines += ["## Fault by fault", "", f"{len(faults)} faults are made by our suite.", ""]
     lines += ["| fault | stage | what we promise | postgresql_db |", HEAD, *fault_rows(faults, cases), ""]
     others = [answer(case) for case in cases if not case["faults"]]
-    lines += ["## What only postgresql_db can meet", "", *(f"- {text}" for text in others)]
+    lines += ["## Without a counterpart in our register", "", *(f"- {text}" for text in others)]
     sources = "the tests' register of faults and docs/faults-postgresql_db.json"
     return f"<!-- Written by tools/faults.py (make docs) from {sources}: change those. -->\n" + "\n".join(lines) + "\n"
 

@@ -305,7 +305,7 @@ def shell_in_user(world: World) -> Outcome:
     world.undo.callback(lambda: world.server.connect().cursor().execute(f'DROP ROLE "{user}"'))
     options = {"name": database.name, "state": "dump", "target": str(world.folder / "x.sql"), "login_user": user}
     report = world.run(options)
-    ran = "the shell ran it" if trace.exists() else "it was not run"
+    ran = "the shell ran the command that was in the name" if trace.exists() else "it was not run"
     return Outcome(report, not trace.exists(), trace.exists(), ran)
 
 
