@@ -15,7 +15,7 @@ PYTHON = "$$(readlink -f .venv)/bin/python"
 JOBS ?= $(shell expr 2 \* $$(nproc))
 PYTEST := $(PYTHON) -m pytest --quiet -n $(JOBS) --dist worksteal
 
-.PHONY: menu demo demo-clean test lint matrix bench drill docs build setup sanity unit integration
+.PHONY: menu demo demo-clean test lint matrix bench drill docs build setup sanity unit integration faults
 
 menu:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -60,4 +60,7 @@ unit: setup
 	@$(PYTEST) tests/unit tests/test_house.py
 
 integration: setup
-	@$(PYTEST) tests/integration
+	@$(PYTEST) tests/integration --ignore tests/integration/faults
+
+faults: setup
+	@$(PYTEST) tests/integration/faults

@@ -66,7 +66,7 @@ INTRODUCTION = """\
 # Faults
 
 What our modules promise when something goes wrong (each promise is a test that makes the fault and looks at the world
-afterwards: `make test`), beside what `community.postgresql.postgresql_db`, the usual way to dump and restore with
+afterwards: `make faults`), beside what `community.postgresql.postgresql_db`, the usual way to dump and restore with
 Ansible, does on the same fault.
 
 ## How it was measured
