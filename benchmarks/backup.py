@@ -54,7 +54,8 @@ CREATE INDEX ON events (at);
 ACCOUNTS = """
 CREATE TABLE accounts (id bigint PRIMARY KEY, balance numeric NOT NULL, token text NOT NULL);
 INSERT INTO accounts
-SELECT g, (g::bigint * 7919) % 100000, (SELECT string_agg(md5(random()::text || g || n), '') FROM generate_series(1, 9) n)
+SELECT g, (g::bigint * 7919) % 100000,
+       (SELECT string_agg(md5(random()::text || g || n), '') FROM generate_series(1, 9) n)
   FROM generate_series(1, {rows}) g;
 """
 EVENT_BYTES, ACCOUNT_BYTES = 230, 330
