@@ -38,6 +38,7 @@ SETTINGS = {
     "wal_level": "replica",
     "archive_mode": "on",  # pgBackRest insists; only while it has its turn is anything archived
 }
+AS_INSTALLED = {"fsync": "on", "full_page_writes": "on", "shared_buffers": "128MB"}
 # About 230 bytes a row that compress well, and 330 that do not.
 MORE_EVENTS = """
 INSERT INTO events
@@ -308,8 +309,7 @@ def restores(lab: Lab, runs: int) -> Comparison:
     verify = {key: options[key] for key in wanted}
     verify |= {"name": "shop", "server_bin_dirs": [str(lab.server.bin_dir)], "jobs": JOBS}
     for _unused in range(runs):
-        with Server(npm_install(str(lab.server.major)), settings={"fsync": "on", "full_page_writes": "on",
-                                                                 "shared_buffers": "128MB"}) as other:  # fmt: skip
+        with Server(npm_install(str(lab.server.major)), settings=AS_INSTALLED) as other:
             target = ["-h", other.host, "-p", str(other.port), "-U", other.superuser, "-d", "postgres"]
             lab.measure([lab.tools / "pg_restore", *target, f"-j{JOBS}", lab.work / "fd"], plain, lab.work / "fd")
         answer = json.loads(lab.measure(lab.ours("postgresql_backup_verify", **verify), ours, lab.work / "fd"))

@@ -193,7 +193,7 @@ stanzas:
         start: {description: When it began., type: str, returned: always, sample: '2026-11-21T04:12:29Z'}
         stop: {description: When it ended., type: str, returned: always, sample: '2026-11-21T04:14:02Z'}
         size_bytes: {description: Size of the database., type: int, returned: always, sample: 24326232}
-        repository_bytes: {description: What a restore reads from the repository; V(null) where that is not known., type: int, returned: always, sample: 4497729}
+        repository_bytes: {description: What a restore reads from the repository; V(null) where not known., type: int, returned: always, sample: 4497729}
         wal_start: {description: The first WAL segment that it needs., type: str, returned: always, sample: '000000010000000000000003'}
         wal_stop: {description: The last WAL segment that it needs., type: str, returned: always, sample: '000000010000000000000004'}
         error: {description: Whether pages had wrong checksums; V(null) where this version does not say., type: bool, returned: always, sample: false}

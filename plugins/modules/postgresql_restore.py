@@ -289,7 +289,12 @@ loss:
     measured: {description: Whether the live database could be counted., type: bool, returned: always, sample: true}
     reason: {description: Why not., type: str, returned: always, sample: ''}
     rows: {description: How many rows more there are in tables that have more. Rows changed in place do not show., type: int, returned: always, sample: 12}
-    tables: {description: Tables whose numbers of rows differ., type: list, elements: dict, returned: always, sample: [{schema: public, name: orders, rows_now: 1012, rows_in_copy: 1000, difference: 12}]}
+    tables:
+      description: Tables whose numbers of rows differ.
+      type: list
+      elements: dict
+      returned: always
+      sample: [{schema: public, name: orders, rows_now: 1012, rows_in_copy: 1000, difference: 12}]
     not_counted: {description: Tables for which there was no time or no right., type: int, returned: always, sample: 0}
     newest_sentinel: {description: Stamp of the newest copy's sentinel row in the live database., type: str, returned: always, sample: '2026-09-18T05:00:00Z'}
 aside:

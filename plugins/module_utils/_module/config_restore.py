@@ -302,7 +302,8 @@ class ConfigUndo:
     def apply(self, decision: Decision) -> Outcome:
         """Put back, file by file."""
         record = self._record
-        assert record is not None  # noqa: S101  (an empty plan never gets here)
+        if record is None:
+            raise RuntimeError("an empty plan never gets here")
         began = self._task.clock.monotonic()
         with ends_in_order(), self._undo.exclusive():
             left = [shown(path) for path in take_back(self._undo, record, os.geteuid() == 0)]
