@@ -76,12 +76,11 @@ def test_the_periods_are_those_of_restic(known: Known) -> None:
 def rewrite_time(repository: TestRepository, snapshot: str, taken: datetime) -> None:
     """Write the same copy again with the time of the snapshot that restic is to go by."""
     environment = {"RESTIC_PASSWORD": PASSWORD, "RESTIC_REPOSITORY": str(repository.location), "TZ": "UTC"}
-    run = {"env": {**os.environ, **environment}, "check": True, "capture_output": True}
     (tags,) = (one.tags for one in repository.restic.snapshots() if one.id == snapshot)
     arguments = [part for tag in tags for part in ("--tag", tag)]
-    time = f"{taken:%Y-%m-%d %H:%M:%S}"
-    subprocess.run(["restic", "backup", "--time", time, "--host", "db1", *arguments, "/etc/hostname"], **run)  # type: ignore[call-overload]
-    subprocess.run(["restic", "forget", snapshot], **run)  # type: ignore[call-overload]
+    again = ["backup", "--time", f"{taken:%Y-%m-%d %H:%M:%S}", "--host", "db1", *arguments, "/etc/hostname"]
+    for command in (again, ["forget", snapshot]):
+        subprocess.run(["restic", *command], env={**os.environ, **environment}, check=True, capture_output=True)
 
 
 def test_too_many_at_once_need_a_confirmation_that_names_the_repository(known: Known) -> None:

@@ -248,6 +248,6 @@ def test_a_question_for_the_head_that_fails_is_a_finding(options: dict[str, Any]
 
 
 def test_sentinels_do_not_pile_up(options: dict[str, Any], database: Database) -> None:
-    for _ in range(3):
+    for _unused in range(3):
         run_ok(MODULE, {**options, "sentinel_keep": 2, "globals": "none"})
     assert database.fetch("SELECT count(*) FROM oncall_runbooks.backup_sentinel") == [(2,)]

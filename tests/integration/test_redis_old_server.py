@@ -26,7 +26,7 @@ class OldServer(RedisServer):
 
     def batch(self, commands: list[tuple[Any, ...]], db: int = 0) -> list[Any]:
         if commands and commands[0][0] == "PEXPIRETIME":
-            return [redis.exceptions.ResponseError("unknown command") for _ in commands]
+            return [redis.exceptions.ResponseError("unknown command") for _unused in commands]
         return super().batch(commands, db)
 
 
@@ -40,7 +40,7 @@ def running(tmp_path: Path) -> Iterator[TestRedis]:
 
 def test_each_save_is_known_by_its_second(running: TestRedis) -> None:
     with OldServer(RedisTarget(port=running.port)) as server:
-        seconds = [save(server, SystemClock(), 30).ended for _ in range(3)]
+        seconds = [save(server, SystemClock(), 30).ended for _unused in range(3)]
     assert sorted(set(seconds)) == seconds
 
 

@@ -143,7 +143,7 @@ class Running:
         answer: dict[str, Any] = json.JSONDecoder().raw_decode(body)[0]
         failed = "FAILED" in head or "UNREACHABLE" in head or bool(answer.get("failed"))
         text = str(answer.get("msg", "")).strip() or str(answer.get("stderr", "")).strip()
-        return Report(failed, bool(answer.get("changed")), answer.get("rc"), text.split("\n")[0][:200])
+        return Report(failed, bool(answer.get("changed")), answer.get("rc"), text.split("\n", 1)[0][:200])
 
     def tool(self, name: str) -> int:
         """Wait for a program below the module and return its process id."""

@@ -114,7 +114,7 @@ class Copier:
             OpsError: there is no copy then, and nothing is left in the staging folder.
         """
         with workspace(WORKSPACE, self.terms.staging_dir) as folder, contextlib.ExitStack() as moment:
-            sessions = [moment.enter_context(self._session(source.name)) for _ in range(self.terms.dump.jobs)]
+            sessions = [moment.enter_context(self._session(source.name)) for _unused in range(self.terms.dump.jobs)]
             shared = moment.enter_context(shared_snapshot(sessions[0], sessions[1:]))
             draft = self._draft(shared, source, candidate, sentinel, on_progress)
             dumper = Dumper(self.tools.pg_dump, self.login, self.terms.dump, source.name, shared.id)

@@ -156,7 +156,7 @@ def test_the_disk_gets_full_on_the_way(
 @fault("two backups of one Redis at once", "redis backup: all stages", "both copies are whole, one after the other")
 def test_two_backups_at_once(repository: TestRepository, redis: TestRedis) -> None:
     redis.client().config_set("rdb-key-save-delay", 1000)
-    pair = [start_module(BACKUP, backup_options(repository, redis)) for _ in range(2)]
+    pair = [start_module(BACKUP, backup_options(repository, redis)) for _unused in range(2)]
     answers = [json.loads(process.communicate(timeout=180)[0]) for process in pair]
     assert [answer.get("failed", False) for answer in answers] == [False, False], answers
     assert {answer["keys"] for answer in answers} == {KEYS}
@@ -287,7 +287,7 @@ def test_an_append_only_file_does_not_win(
     if not running:
         server.stop()
     run_ok(RESTORE, live_options(repository, server, data_dir=str(server.folder)))
-    for _ in range(2):
+    for _unused in range(2):
         assert keys_of(server) == KEYS
         server.stop()
         server.start()

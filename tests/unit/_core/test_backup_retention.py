@@ -77,7 +77,7 @@ policies = st.builds(
         bad=bad,
         protect_newer_than=newer,
     ),
-    *(st.integers(0, 4) for _ in range(4)),
+    *(st.integers(0, 4) for _unused in range(4)),
     st.sampled_from([0, 3600.0, 5 * 86400.0]),
     st.integers(1, 3),
     st.sampled_from([0, 86400.0, 40 * 86400.0]),
