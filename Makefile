@@ -60,7 +60,7 @@ unit: setup
 	@$(PYTEST) tests/unit tests/test_house.py
 
 integration: setup
-	@$(PYTEST) tests/integration --ignore tests/integration/faults
+	@$(PYTEST) tests/integration --ignore tests/integration/faults --ignore tests/integration/recovery
 
 faults: setup
-	@$(PYTEST) tests/integration/faults
+	@$(PYTEST) tests/integration/faults tests/integration/recovery
