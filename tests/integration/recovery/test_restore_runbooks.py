@@ -1,0 +1,94 @@
+"""A database and files come back by the recovery runbooks, and go again by their undo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.modules import run_ok
+from tests.support.playbooks import Playbooks, Run
+from tests.support.repositories import TestRepository, make_repository
+from tests.support.servers import Database, client_bin_dir
+
+FORTH = "playbooks/recovery/restore-database.yml"
+BACK = "playbooks/recovery/undo-restore.yml"
+
+
+class Product:
+    """A database with a copy, damaged since."""
+
+    def __init__(self, folder: Path, database: Database, repository: TestRepository) -> None:
+        self.database = database
+        self.playbooks = Playbooks(folder)
+        self.tools = str(client_bin_dir(database.server.major))
+        server = database.server
+        host = {
+            "database_login": {"login_host": server.host, "login_port": server.port, "login_user": "postgres"},
+            "recovery_client_bin_dirs": [self.tools],
+        }
+        common: dict[str, Any] = {
+            "backup_product": "shop",
+            "backup_repository": repository.options,
+            "preflight_lock_directory": str(folder / "locks"),
+        }
+        self.playbooks.write_inventory({"database": {"db1": host}}, **common)
+
+    def rows(self) -> int:
+        return int(self.database.fetch("SELECT count(*) FROM orders")[0][0])
+
+    def run(self, playbook: str, *arguments: str) -> Run:
+        return self.playbooks.run(playbook, *arguments)
+
+
+@pytest.fixture
+def product(tmp_path: Path, database: Database) -> Iterator[Product]:
+    repository = make_repository(tmp_path)
+    made = Product(tmp_path, database, repository)
+    database.execute("CREATE TABLE orders (id int PRIMARY KEY)")
+    database.execute("INSERT INTO orders SELECT generate_series(1, 500)")
+    options = {
+        **repository.options,
+        "dsn": database.dsn(),
+        "product": "shop",
+        "source_host": "db1",
+        "databases": [database.name],
+        "client_bin_dirs": [made.tools],
+        "staging_dir": str(tmp_path),
+    }
+    run_ok("postgresql_backup", options)
+    database.execute("DELETE FROM orders WHERE id > 100")
+    yield made
+    names = database.fetch("SELECT datname FROM pg_database WHERE datname LIKE %s", f"{database.name}\\_%")
+    for (name,) in names:
+        maintenance = Database(database.server, "postgres")
+        maintenance.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+        Database(database.server, name).drop()
+
+
+def test_a_database_comes_back_and_goes_again(product: Product) -> None:
+    confirm = ("-e", f"confirm={product.database.name}")
+    unconfirmed = product.run(FORTH, "-e", f"database={product.database.name}")
+    assert unconfirmed.rc != 0 and "confirm" in unconfirmed.output, unconfirmed.output
+    assert product.rows() == 100
+
+    check = product.run(FORTH, *confirm, "--check", "--diff")
+    assert check.rc == 0, check.output
+    assert product.rows() == 100 and check.step("db1", "act")["planned"] >= 1
+
+    went = product.run(FORTH, *confirm)
+    assert went.rc == 0, went.output
+    assert product.rows() == 500
+    assert "outage" in went.page and "data" in went.page
+
+    back = product.run(BACK, *confirm)
+    assert back.rc == 0, back.output
+    assert product.rows() == 100
+
+
+def test_a_time_without_a_copy_is_told_and_nothing_is_touched(product: Product) -> None:
+    run = product.run(FORTH, "-e", f"confirm={product.database.name}", "-e", "at=20200101-000000")
+    assert run.rc != 0 and "no_copy_old_enough" in run.output, run.output
+    assert product.rows() == 100
