@@ -16,11 +16,11 @@ from plugins.module_utils._io.command import SystemCommands
 from plugins.module_utils._io.throwaway import (
     find_server,
     host_resources,
-    processes_in,
     server_account,
     throwaway_server,
     workplace,
 )
+from plugins.module_utils._io.workspace import processes_in
 from tests.support.servers import client_bin_dir, npm_install
 from tests.support.verify import work_dir
 

@@ -130,11 +130,6 @@ def _render(
     }
 
 
-def count_steps(steps: Iterable[Step], status: str) -> int:
-    """Return how many steps ended with a status."""
-    return sum(1 for step in steps if step.status == status)
-
-
 def threshold_status(value: Optional[float], warning: Optional[float], critical: Optional[float]) -> str:
     """Return the verdict for a value where more is worse; a value that is not known is ``unknown``.
 

@@ -16,10 +16,8 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-import shutil
 import signal
 import subprocess
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Optional, Sequence
@@ -40,10 +38,9 @@ from .command import CommandRunner
 from .postgres import Database, Target, connect
 from .postgres_tools import Tool, find_tool
 from .process import Account, LineKeeper, Program, follow, started
-from .workspace import give, workspace
+from .workspace import clear, give, workspace
 
 _PREFIX = "throwaway"
-_OURS = ("postgres", "initdb", "pg_restore", "restic")
 _STOP_SECONDS = 15.0
 _START_SECONDS = 120.0
 _INITDB_SECONDS = 300.0
@@ -183,32 +180,6 @@ def _guard(folder: Path, reading: int) -> None:
         clear(folder)
     finally:
         os._exit(0)
-
-
-def clear(folder: Path) -> None:
-    """Stop whatever of ours works in a folder, and delete it."""
-    for number in (signal.SIGQUIT, signal.SIGKILL):
-        deadline = time.monotonic() + _STOP_SECONDS
-        asked: set[int] = set()
-        while (pids := processes_in(folder)) and time.monotonic() < deadline:
-            for pid in pids - asked:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, number)
-            asked |= pids
-            time.sleep(0.02)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def processes_in(folder: Path) -> set[int]:
-    """Return the servers and tools that work in a folder; the shell of a person who looks around is not meant."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                works_here = f"{(entry / 'cwd').readlink()}/".startswith(f"{folder}/")
-                if works_here and (entry / "exe").readlink().name.split(" ")[0] in _OURS:
-                    found.add(int(entry.name))
-    return found
 
 
 # --- the server -------------------------------------------------------------------------------------------------

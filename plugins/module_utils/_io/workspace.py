@@ -19,6 +19,7 @@ import shutil
 import signal
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any, Iterator, Optional
 
@@ -27,6 +28,9 @@ from .._core.units import human_size
 from .process import Account
 
 _LOCK = ".lock"
+_STOP_SECONDS = 15.0
+# Debian's redis-server is a link to redis-check-rdb.
+_OURS = ("postgres", "initdb", "pg_restore", "pg_dump", "restic", "redis-server", "redis-check-rdb", "redis-cli")
 
 
 class Stopped(OpsError):
@@ -75,8 +79,7 @@ def clear_leftovers(place: Path, prefix: str) -> list[str]:
         with contextlib.suppress(OSError):
             if folder.is_symlink() or not folder.is_dir() or not _is_ours(folder) or not _is_abandoned(folder):
                 continue
-            _end_processes_in(folder)
-            shutil.rmtree(folder)
+            clear(folder)
             cleared.append(folder.name)
     return cleared
 
@@ -97,14 +100,30 @@ def _is_abandoned(folder: Path) -> bool:
     return True
 
 
-def _end_processes_in(folder: Path) -> None:
-    """End the servers whose working directory is the folder: nobody else has any business there."""
-    inside = str(folder.resolve())
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            here = str((process / "cwd").readlink())
-            if here == inside or here.startswith(inside + "/"):
-                os.kill(int(process.name), signal.SIGKILL)
+def clear(folder: Path) -> None:
+    """Stop whatever of ours works in a folder, and delete it."""
+    for number in (signal.SIGQUIT, signal.SIGKILL):
+        deadline = time.monotonic() + _STOP_SECONDS
+        asked: set[int] = set()
+        while (pids := processes_in(folder)) and time.monotonic() < deadline:
+            for pid in pids - asked:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            asked |= pids
+            time.sleep(0.02)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def processes_in(folder: Path) -> set[int]:
+    """Return the servers and tools that work in a folder; the shell of a person who looks around is not meant."""
+    found, inside = set(), str(folder.resolve())
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                works_here = f"{(entry / 'cwd').readlink()}/".startswith(f"{inside}/")
+                if works_here and (entry / "exe").readlink().name.split(" ")[0] in _OURS:
+                    found.add(int(entry.name))
+    return found
 
 
 @contextlib.contextmanager

@@ -18,7 +18,8 @@ import pytest
 from plugins.module_utils._core.backup_manifest import Sentinel
 from plugins.module_utils._io.clock import SystemClock, wait_until
 from plugins.module_utils._io.process import started
-from plugins.module_utils._io.throwaway import clear, processes_in, workplace
+from plugins.module_utils._io.throwaway import workplace
+from plugins.module_utils._io.workspace import clear, processes_in
 from tests.support.database_copies import add_database_copy, read_tar, rewrite_facts, write_tar
 from tests.support.faults import fault
 from tests.support.modules import run_failed, run_ok

@@ -129,3 +129,12 @@ def test_a_target_that_is_never_reached_leaves_the_server_as_it_was(product: Pro
     assert failed.rc != 0 and "as it was before" in failed.output, failed.output
     assert product.rows() == ["now"]
     assert not list(product.server.data_dir.parent.glob("data.before-*"))
+
+
+def test_a_server_that_was_not_stopped_keeps_its_directory(product: Product) -> None:
+    execute(product.server, "INSERT INTO log VALUES ('now')")
+    kept = product.server.data_dir.with_name("data.before-20260101000000")
+    kept.mkdir()
+    run = product.run(BACK, "-e", "confirm=db1", "-e", '{"point_in_time_stop_command": ["false"]}')
+    assert run.rc != 0 and "may still run" in run.output, run.output
+    assert product.rows() == ["now"] and kept.is_dir()
