@@ -24,6 +24,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ..module_utils._core.redact import printable
+from ..module_utils._io.progress import STOP_SUFFIX
 
 SWITCH = "oncall_progress"
 _JOB_KEYS = ("started", "finished", "ansible_job_id", "results_file")
@@ -76,6 +77,30 @@ def poll_command(job: Job, pid: Optional[int]) -> str:
         f"printf 'progress='; cat {note} 2>/dev/null; "
         f"printf '\\nrunning=%s\\nalive=' \"$(grep -c '\"finished\": false' {results} 2>/dev/null)\"; {alive}"
     )
+
+
+def stop_command(note: str) -> str:
+    """Return the shell command that ends a module by its progress file.
+
+    A module that has not said its process id yet finds the mark when it does: one of the two always sees the other.
+
+    >>> print(stop_command("~/.ansible_async/my note"))
+    : >~/'.ansible_async/my note.stop'; pid=$(sed -n 's/.*"pid": \\([0-9]*\\)}$/\\1/p' ~/'.ansible_async/my note'); \
+[ -z "$pid" ] || { kill -TERM "$pid"; rm -f ~/'.ansible_async/my note.stop'; }
+    """
+    file, mark = in_shell(note), in_shell(note + STOP_SUFFIX)
+    pid = f"pid=$(sed -n 's/.*\"pid\": \\([0-9]*\\)}}$/\\1/p' {file})"
+    return f': >{mark}; {pid}; [ -z "$pid" ] || {{ kill -TERM "$pid"; rm -f {mark}; }}'
+
+
+def in_shell(path: str) -> str:
+    """Return a path for a shell, which still expands the home directory in it.
+
+    >>> in_shell("~/a b"), in_shell("/a b")
+    ("~/'a b'", "'/a b'")
+    """
+    home = "~/" if path.startswith("~/") else ""
+    return home + shlex.quote(path[len(home) :])
 
 
 def read_report(output: str) -> Report:
@@ -148,26 +173,26 @@ class ProgressAction(ActionBase):
         return dict(self._execute_module(task_vars=task_vars, wrap_async=wrap_async))
 
     def _run_watched(self, task_vars: Optional[dict[str, Any]]) -> dict[str, Any]:
+        folder = self.get_shell_option("async_dir", default="~/.ansible_async")
         name = f"oncall-progress-{uuid.uuid4().hex}.json"
-        started = self._start(name, task_vars)
+        self._pid: Optional[int] = None
+        with self._stopping_on_signal(f"{folder}/{name}"):
+            started = self._start(f"{folder}/{name}", task_vars)
+            if "ansible_job_id" in started:
+                job = Job(started["ansible_job_id"], started["results_file"], name)
+                finished = self._watch(job, task_vars)
+                self._forget(job, task_vars)
+                return without_job_keys(finished)
         if started.get("failed") and str(started.get("msg")).startswith(_NO_JOB_FOLDER):
             return self._run_plainly(task_vars)
-        if "ansible_job_id" not in started:
-            return without_job_keys(started)
-        job = Job(started["ansible_job_id"], started["results_file"], name)
-        self._pid: Optional[int] = None
-        with self._stopping_on_signal():
-            finished = self._watch(job, task_vars)
-        self._forget(job, task_vars)
-        return without_job_keys(finished)
+        return without_job_keys(started)
 
-    def _start(self, name: str, task_vars: Optional[dict[str, Any]]) -> dict[str, Any]:
-        folder = self.get_shell_option("async_dir", default="~/.ansible_async")
+    def _start(self, note: str, task_vars: Optional[dict[str, Any]]) -> dict[str, Any]:
         self._task.async_val = int(self._task.timeout or _TIME_LIMIT_SECONDS)
         try:
             return dict(
                 self._execute_module(
-                    module_args={**self._task.args, "progress_file": f"{folder}/{name}"},
+                    module_args={**self._task.args, "progress_file": note},
                     task_vars=task_vars,
                     wrap_async=True,
                 )
@@ -213,19 +238,20 @@ class ProgressAction(ActionBase):
         self._low_level_execute_command("rm -f " + " ".join(shlex.quote(file) for file in files))
 
     @contextlib.contextmanager
-    def _stopping_on_signal(self) -> Iterator[None]:
+    def _stopping_on_signal(self, note: str) -> Iterator[None]:
         """End the module too when the run is interrupted: it is in the background and would go on."""
+        signals: list[int] = []
 
         def interrupt(signum: int, _frame: Any) -> None:
-            raise Interrupted(signum)
+            signals.append(signum)
+            if len(signals) == 1:  # Ansible sends the next one at once: it must not interrupt the stopping
+                raise Interrupted(signum)
 
         previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         except BaseException as error:
-            for number in previous:
-                signal.signal(number, signal.SIG_IGN)
-            self._stop()
+            self._stop(note)
             if isinstance(error, Interrupted) and callable(previous[error.signum]):
                 previous[error.signum](error.signum, None)
             raise
@@ -233,10 +259,9 @@ class ProgressAction(ActionBase):
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
-    def _stop(self) -> None:
-        if self._pid is not None:
-            with contextlib.suppress(AnsibleConnectionFailure):
-                self._low_level_execute_command(f"kill -TERM {self._pid}")
+    def _stop(self, note: str) -> None:
+        with contextlib.suppress(AnsibleConnectionFailure):
+            self._low_level_execute_command(stop_command(note))
 
 
 def without_job_keys(result: Mapping[str, Any]) -> dict[str, Any]:

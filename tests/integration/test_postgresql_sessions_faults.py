@@ -247,6 +247,7 @@ def test_connections_that_are_all_in_use_are_freed_by_who_may_use_reserved_ones(
     database = Database(server, "postgres")
     database.execute("CREATE ROLE app LOGIN")
     database.execute("CREATE ROLE operator LOGIN IN ROLE pg_monitor, pg_signal_backend")
+    only_these_are_left(server, 0)
     clients = Clients(database, "app")
     pool = [clients("web") for _unused in range(7)]
     pool[-1].aged()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -28,14 +29,24 @@ MODULE = f"""#!/usr/bin/python
 import pathlib
 import time
 from ansible.module_utils.basic import AnsibleModule
+from {UTILS}.module_utils._core.errors import OpsError
 from {UTILS}.module_utils._core.progress import Progress
 from {UTILS}.module_utils._io.progress import ProgressFile
 
 def main():
     options = {{"progress_file": {{"type": "path"}}, "pid_file": {{"type": "path"}}, "go_on": {{"type": "path"}},
-                "fail": {{"type": "bool"}}}}
+                "fail": {{"type": "bool"}}, "slow_start": {{"type": "path"}}}}
     module = AnsibleModule(options, supports_check_mode=True)
+    if module.params["slow_start"]:
+        begun = pathlib.Path(module.params["slow_start"])
+        begun.touch()
+        while begun.exists():
+            time.sleep(0.02)
     progress = ProgressFile(module.params["progress_file"], time.monotonic, every=0)
+    try:
+        progress.begin()
+    except OpsError as error:
+        module.fail_json(msg=error.message)
     progress.show(Progress("public.events", "vacuum", 3, 57, "tables", 720, 3600, 41.2))
     if module.params["pid_file"]:
         import os
@@ -189,8 +200,7 @@ def test_a_task_timeout_ends_the_module_too(folder: Path) -> None:
     output, _unused = process.communicate(timeout=60)
     assert process.returncode != 0
     assert "timed out" in output.lower() or "timeout" in output.lower(), output
-    pid = int((folder / "pid").read_text())
-    wait_for(lambda: not alive(pid), "the module goes on")
+    wait_for(lambda: not at_work(folder), "the module goes on")
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -201,8 +211,31 @@ def test_interrupting_the_playbook_ends_the_module_too(folder: Path, signum: sig
     process.send_signal(signum)
     process.communicate(timeout=60)
     assert process.returncode != 0
-    pid = int((folder / "pid").read_text())
-    wait_for(lambda: not alive(pid), "the module goes on")
+    wait_for(lambda: not at_work(folder), "the module goes on")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_module_that_has_not_said_who_it_is_ends_too(folder: Path, signum: signal.Signals) -> None:
+    process = start(folder, {"slow_start": str(folder / "begun"), "go_on": str(folder / "never")})
+    wait_for((folder / "begun").exists, "the module did not start")
+    process.send_signal(signum)
+    process.communicate(timeout=60)
+    (folder / "begun").unlink()
+    wait_for(lambda: not at_work(folder), "the module goes on")
+    assert not list((folder / "async dir").glob("*.stop"))
+
+
+def test_a_second_signal_does_not_interrupt_the_stopping(folder: Path) -> None:
+    process = start(folder, {"pid_file": str(folder / "pid"), "go_on": str(folder / "never")})
+    read_until(process, LINE)
+    wait_for((folder / "pid").exists, "the module did not start")
+    (worker,) = children(process.pid)
+    os.kill(worker, signal.SIGSTOP)  # so that both are delivered at once, as on a host that is busy
+    process.send_signal(signal.SIGINT)
+    os.kill(worker, signal.SIGTERM)
+    os.kill(worker, signal.SIGCONT)
+    process.communicate(timeout=60)
+    wait_for(lambda: not at_work(folder), "the module goes on")
 
 
 def test_a_killed_module_is_a_failure(folder: Path) -> None:
@@ -223,9 +256,15 @@ def test_a_module_that_is_gone_with_its_wrapper_is_a_failure(folder: Path) -> No
     assert result_of(folder)["failure"]["code"] == "module_lost", output
 
 
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def at_work(folder: Path) -> list[int]:
+    """Return the processes that run the module or its wrapper: both are started from the folder for files."""
+    found, files = [], str(folder / "remote").encode()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if files in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

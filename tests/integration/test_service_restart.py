@@ -145,10 +145,10 @@ def test_what_does_not_come_up_well_fails_in_time(shop: Product, mood: dict[str,
     shop.mood(**mood)
     old = shop.pid
     began = time.monotonic()
-    options = shop.options(deadline="2s", successes=12 if "life_seconds" in mood else 3)
-    options["probes"][0]["timeout"] = "500ms"
+    options = shop.options(deadline="6s", successes=12 if "life_seconds" in mood else 3)  # it starts in 6 s when busy
+    options["probes"][0]["timeout"] = "1s"
     result = run_failed("service_restart", options)
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 45, "the deadline did not end it: what answers only after 60 s was waited for"
     if mood.get("supervised") and result["failure"]["code"] == "service_failed":
         reason = "it stopped"  # looked at between its end and its next start: nobody can tell a supervisor from none
     else:

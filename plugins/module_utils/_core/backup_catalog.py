@@ -256,7 +256,7 @@ def summary_of_facts(manifest: Mapping[str, Any]) -> dict[str, Fact]:
     """Return the facts of a copy without its long lists: those are counted.
 
     >>> summary_of_facts({"format": 1, "tables": [{"rows": 2}, {"rows": 3}], "server": {"major": 18}})
-    {'server': {'major': 18}, 'tables': 2, 'rows': 5}
+    {'tables': 2, 'server': {'major': 18}, 'rows': 5}
     """
     short: dict[str, Fact] = {}
     for name, value in manifest.items():

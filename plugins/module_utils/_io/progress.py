@@ -14,7 +14,10 @@ import threading
 from pathlib import Path
 from typing import Callable, Optional
 
+from .._core.errors import OpsError
 from .._core.progress import Progress, progress_line
+
+STOP_SUFFIX = ".stop"  # a file that the action leaves when it cannot know yet whom to end
 
 
 class ProgressFile:
@@ -30,6 +33,22 @@ class ProgressFile:
         self._next = 0.0
         self._lock = threading.Lock()
 
+    def begin(self) -> None:
+        """Say by which process id this run can be ended, and end at once if that was wanted before it could be said.
+
+        Raises:
+            OpsError: the run was interrupted before it began (code ``interrupted``).
+        """
+        if self._path is None:
+            return
+        self._write("")
+        wanted = self._path.with_name(self._path.name + STOP_SUFFIX)
+        if wanted.exists():
+            wanted.unlink()
+            raise OpsError(
+                "the run was interrupted before it began", code="interrupted", hint="nothing was done; run it again"
+            )
+
     @property
     def wanted(self) -> bool:
         """Tell whether anybody watches, so that costly readings can be left out."""
@@ -43,6 +62,10 @@ class ProgressFile:
             if self._monotonic() < self._next:
                 return
             self._next = self._monotonic() + self._every
+            self._write(progress_line(progress))
+
+    def _write(self, line: str) -> None:
+        if self._path is not None:
             partial = self._path.with_name(self._path.name + ".partial")
-            partial.write_text(json.dumps({"line": progress_line(progress), "pid": os.getpid()}), encoding="utf-8")
+            partial.write_text(json.dumps({"line": line, "pid": os.getpid()}), encoding="utf-8")
             partial.replace(self._path)

@@ -65,6 +65,7 @@ def run(spec: ArgumentSpec, start: Callable[[Task], Operation]) -> None:
         module.params, clock, SystemCommands(), ProgressFile(module.params.get("progress_file"), clock.monotonic)
     )
     try:
+        task.progress.begin()
         result = _carry_out(start, task, check_mode=module.check_mode)
     except OpsError as error:
         module.fail_json(**_failure(error, secrets))
