@@ -57,6 +57,7 @@ from ..module_utils._core.summary import (
     Summary,
     as_json,
     line_of,
+    parts_of,
     unreachable_line,
 )
 from ..module_utils._core.summary_page import BOLD, CHANGED, QUIET, Page, page, render, render_header
@@ -182,14 +183,6 @@ def meaning_of_plan(task: Any) -> str:
     if not task.check_mode:
         return ""
     return PREDICTED if context.CLIARGS.get("check") else LEFT
-
-
-def parts_of(result: Mapping[str, Any], failed: bool) -> list[tuple[Mapping[str, Any], bool]]:
-    """Return the results of a loop's items, or the one result, each with whether it failed."""
-    items = result.get("results")
-    if isinstance(items, list) and items and all(isinstance(item, Mapping) for item in items):
-        return [(item, bool(item.get("failed")) or "failure" in item) for item in items if not item.get("skipped")]
-    return [(result, failed or "failure" in result)]
 
 
 def step_of(task: Any, steps: Sequence[str]) -> str:

@@ -36,7 +36,8 @@ class Notice:
 class Line:
     """One step on one host. ``planned`` counts what a real run would do; ``details`` name it, or what was not done.
 
-    ``read`` are the checks that were looked at, whatever came of them.
+    ``read`` are the checks that were looked at, whatever came of them. ``area`` is the part of the product that was
+    looked at, when the result is about one.
     """
 
     host: str
@@ -52,6 +53,7 @@ class Line:
     notices: tuple[Notice, ...] = ()
     details: tuple[str, ...] = ()
     read: tuple[str, ...] = ()
+    area: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,12 @@ class Summary:
     def changed(self) -> bool:
         """Tell whether anything was changed, or would be in check mode."""
         return any(line.changed for line in self.lines)
+
+    def areas(self) -> tuple[tuple[str, tuple[Line, ...]], ...]:
+        """Return the areas that were looked at with their lines, each worst first."""
+        names = dict.fromkeys(line.area for line in self.lines if line.area)
+        by_area = {name: _worst_first(line for line in self.lines if line.area == name) for name in names}
+        return tuple(sorted(by_area.items(), key=lambda entry: -RANK[entry[1][0].status]))
 
     def hosts(self) -> tuple[str, ...]:
         """Return the hosts, the worst first, else in the order in which they were met."""
@@ -117,6 +125,26 @@ def worst(statuses: Iterable[str]) -> str:
     ('failed', 'ok')
     """
     return max(statuses, key=RANK.__getitem__, default=OK)
+
+
+def _worst_first(lines: Iterable[Line]) -> tuple[Line, ...]:
+    return tuple(sorted(lines, key=lambda line: -RANK[line.status]))
+
+
+def parts_of(result: Mapping[str, Any], failed: bool) -> list[tuple[Mapping[str, Any], bool]]:
+    """Return the results that are told apart, each with whether it failed: of a loop's items, of several areas."""
+    items = result.get("results")
+    if isinstance(items, list) and items and all(isinstance(item, Mapping) for item in items):
+        return [
+            part
+            for item in items
+            if not item.get("skipped")
+            for part in parts_of(item, bool(item.get("failed")) or "failure" in item)
+        ]
+    areas = result.get("areas")
+    if isinstance(areas, Mapping) and areas and all(isinstance(area, Mapping) for area in areas.values()):
+        return [(area, failed) for area in areas.values()]
+    return [(result, failed or "failure" in result)]
 
 
 def follows_contract(result: Mapping[str, Any]) -> bool:
@@ -172,6 +200,7 @@ def _contract_line(
             *(_text(f"{entry.get('status')} {entry.get('id')}: {entry.get('detail')}") for entry in left_out),
         ),
         read=tuple(dict.fromkeys(str(finding.get("check")) for finding in findings)),
+        area=_text(result.get("area")),
     )
 
 
@@ -225,7 +254,7 @@ def todos(summary: Summary) -> tuple[Todo, ...]:
     entries = [
         Todo(
             notice.status,
-            line.step,
+            line.area or line.step,
             notice.msg,
             tuple(hosts),
             _next(summary, notice),

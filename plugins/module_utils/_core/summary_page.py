@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
-from typing import Callable, Iterator, Mapping
+from typing import Callable, Iterator, Mapping, Sequence
 
 from .redact import printable
 from .result import CRITICAL, OK, UNKNOWN, WARNING
@@ -67,15 +67,53 @@ def render(summary: Summary, on: Page) -> list[str]:
     entries = todos(summary)
     head = f"{printable(summary.runbook)}  {human_duration(summary.duration_seconds)}"
     lines = [on.rule(), f"{_badge(summary, on)}  {on.paint(head, BOLD)}", on.rule()]
-    step_width = max((len(line.step) for line in summary.lines), default=0)
-    for host in summary.hosts():
-        lines += [on.paint(printable(host, on.width), BOLD)]
-        for line in summary.lines_of(host):
-            lines += _step(line, step_width, summary.check_mode, on)
+    lines += _areas(summary, on)
+    lines += _hosts(summary, on)
     for title, chosen in (("Needs a person", urgent(entries)), ("Could not be judged", unjudged(entries))):
         if chosen:
             lines += ["", on.paint(title, BOLD), *_todos(chosen, on)]
     return [*lines, on.rule(), *on.wrapped(closing(summary, entries), "", ""), on.rule()]
+
+
+def _areas(summary: Summary, on: Page) -> Iterator[str]:
+    """Yield one entry for each area: what its worst host says, and how many hosts there are besides."""
+    areas = summary.areas()
+    width = max((len(name) for name, _lines in areas), default=0)
+    indent = " " * (2 + _MARK_WIDTH + 1 + width + 1)
+    for name, lines in areas:
+        first, *others = on.wrapped(_area_text(lines), indent, indent)
+        mark = on.paint(f"{_WORDS[lines[0].status]:<{_MARK_WIDTH}}", lines[0].status)
+        yield f"  {mark} {printable(name, 60):<{width}} {first[len(indent) :]}".rstrip()
+        yield from others
+
+
+def _area_text(lines: Sequence[Line]) -> str:
+    """Return the worst host's sentence, and the verdicts of the others counted."""
+    hosts = list(dict.fromkeys(line.host for line in lines))
+    same = [line for line in lines if line.status == lines[0].status]
+    if lines[0].status == OK:
+        return lines[0].msg if len(hosts) == 1 else f"{count_of(len(hosts), 'host')} ok"
+    more = list(dict.fromkeys(line.host for line in same[1:]))
+    others = f"; the same verdict on {', '.join(more[:3])}{' and others' if len(more) > 3 else ''}" if more else ""
+    good = sum(1 for line in lines if line.status == OK)
+    return f"{lines[0].host}: {lines[0].msg}{others}" + (f"; {count_of(good, 'host')} ok" if good else "")
+
+
+def _hosts(summary: Summary, on: Page) -> Iterator[str]:
+    """Yield the steps of each host; beside areas only those that did something or went wrong, to fit one screen."""
+    by_area = any(line.area for line in summary.lines)
+    shown = [
+        line
+        for line in summary.lines
+        if not line.area and not (by_area and line.status == OK and not (line.changed or line.planned))
+    ]
+    step_width = max((len(line.step) for line in shown), default=0)
+    for host in summary.hosts():
+        lines = [line for line in shown if line.host == host]
+        if lines:
+            yield on.paint(printable(host, on.width), BOLD)
+        for line in lines:
+            yield from _step(line, step_width, summary.check_mode, on)
 
 
 def urgent(entries: tuple[Todo, ...]) -> tuple[Todo, ...]:

@@ -56,10 +56,15 @@ class OpsModule(AnsibleModule):  # type: ignore[misc]
         super().fail_json(msg, **kwargs)
 
 
-def run(spec: ArgumentSpec, start: Callable[[Task], Operation]) -> None:
-    """Run one module to its end; ``start`` makes the operation from the task."""
+def run(
+    spec: ArgumentSpec,
+    start: Callable[[Task], Operation],
+    secrets_in: Callable[[Mapping[str, Any]], tuple[str, ...]] = secrets_of,
+) -> None:
+    """Run one module to its end; ``start`` makes the operation from the task, ``secrets_in`` finds what is secret."""
     module = OpsModule(supports_check_mode=True, **spec.to_kwargs())
-    secrets = secrets_of(module.params)
+    secrets = secrets_in(module.params)
+    module.no_log_values.update(secrets)  # the options are part of the result too
     clock = SystemClock()
     task = Task(
         module.params, clock, SystemCommands(), ProgressFile(module.params.get("progress_file"), clock.monotonic)

@@ -14,13 +14,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ArgumentSpec:
-    """Options of a module with the rules between them, in AnsibleModule's own terms."""
+    """Options of a module with the rules between them, in AnsibleModule's own terms.
+
+    ``opaque`` options may hold secrets that the parser cannot know: they are kept out of the host's system log.
+    """
 
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     mutually_exclusive: tuple[tuple[str, ...], ...] = ()
     required_together: tuple[tuple[str, ...], ...] = ()
     required_one_of: tuple[tuple[str, ...], ...] = ()
     required_if: tuple[tuple[Any, ...], ...] = ()
+    opaque: bool = False
 
     def merge(self, other: ArgumentSpec) -> ArgumentSpec:
         """Return both together.
@@ -37,6 +41,7 @@ class ArgumentSpec:
             self.required_together + other.required_together,
             self.required_one_of + other.required_one_of,
             self.required_if + other.required_if,
+            self.opaque or other.opaque,
         )
 
     def to_kwargs(self) -> dict[str, Any]:
@@ -47,6 +52,7 @@ class ArgumentSpec:
             "required_together": self.required_together,
             "required_one_of": self.required_one_of,
             "required_if": self.required_if,
+            "no_log": self.opaque,
         }
 
 

@@ -1,0 +1,157 @@
+# Copyright (c) The oncall.runbooks maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the collection: it can change without notice.
+
+"""health_info: several areas of a host in one trip, each by the operation of its own module."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from dataclasses import replace
+from typing import Any, Callable, Mapping, Optional, Protocol
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator, ValidationResult
+
+from .._core.errors import InvalidValue, OpsError
+from .._core.health import combine, unread
+from .._core.result import Decision, render_decision
+from .info import InfoOperation
+from .run import Operation, Task
+from .secrets import secrets_of
+from .spec import ArgumentSpec
+
+
+class Area(Protocol):
+    """What an area is made of: the options of its module, and the operation."""
+
+    def __call__(self) -> tuple[ArgumentSpec, Callable[[Task], Operation]]:
+        """Import only now: most hosts need few of the areas."""
+
+
+def _availability() -> tuple[ArgumentSpec, Callable[[Task], Operation]]:
+    from .http_probe import HttpProbes, http_probe_spec
+
+    return http_probe_spec(), HttpProbes
+
+
+def _backups() -> tuple[ArgumentSpec, Callable[[Task], Operation]]:
+    from .backup_catalog import CatalogInfo, catalog_spec
+    from .repository import repository_spec
+
+    return catalog_spec().merge(repository_spec()), CatalogInfo
+
+
+def _security() -> tuple[ArgumentSpec, Callable[[Task], Operation]]:
+    from .security_updates import SecurityUpdates, security_updates_spec
+
+    return security_updates_spec(), SecurityUpdates
+
+
+AREAS: Mapping[str, Area] = {
+    "availability": _availability,
+    "backups": _backups,
+    "security": _security,
+}
+
+
+def health_spec() -> ArgumentSpec:
+    """Return the module's own options; those of an area are the ones of its module."""
+    return ArgumentSpec({"areas": {"type": "dict", "required": True}}, opaque=True)
+
+
+class HealthInfo(InfoOperation):
+    """Look at several areas at once: the slowest one takes as long as all together."""
+
+    def __init__(self, task: Task) -> None:
+        self._operations = {
+            name: _operation(name, options, task) for name, options in _wanted(task.params["areas"]).items()
+        }
+
+    def decide(self) -> Decision:
+        """Look at all areas, each in a thread of its own."""
+        results: dict[str, dict[str, Any]] = {}
+        errors: list[BaseException] = []
+
+        def look(name: str, operation: Operation) -> None:
+            try:
+                results[name] = {"area": name, **render_decision(_look(name, operation))}
+            except BaseException as error:  # noqa: BLE001  (a thread's error would be lost: it is raised below)
+                errors.append(error)
+
+        threads = [threading.Thread(target=look, args=item, daemon=True) for item in self._operations.items()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if errors:
+            raise errors[0]
+        return combine({name: results[name] for name in self._operations})
+
+    def close(self) -> None:
+        """Give back what the areas hold."""
+        for operation in self._operations.values():
+            operation.close()
+
+
+def _look(name: str, operation: Operation) -> Decision:
+    """Return what an area says. Options that mean nothing are an error; everything else is told of this area only."""
+    try:
+        return operation.decide()
+    except InvalidValue as error:
+        raise _named(name, error) from error
+    except OpsError as error:
+        return unread(name, error.code, error.message, error.hint or "")
+    except Exception as error:  # noqa: BLE001  (a defect in one area must not hide what the others say)
+        where = " / ".join(line.strip() for line in traceback.format_exc().splitlines()[-3:])
+        return unread(name, "bug", f"unexpected {type(error).__name__}: {where}", "please report it")
+
+
+def _named(name: str, error: OpsError) -> InvalidValue:
+    return InvalidValue(f"areas.{name}: {error.message}", code=error.code, hint=error.hint, details=error.details)
+
+
+def _wanted(raw: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the areas with their options; null leaves one out.
+
+    Raises:
+        InvalidValue: no such area, or its options are no mapping.
+    """
+    unknown = sorted(set(map(str, raw)) - set(AREAS))
+    if unknown:
+        raise InvalidValue(f"areas has no {', '.join(unknown)}", hint=f"there are {', '.join(sorted(AREAS))}")
+    for name, options in raw.items():
+        if options is not None and not isinstance(options, Mapping):
+            raise InvalidValue(f"areas.{name} must be a mapping of options, not {options!r}")
+    return {name: raw[name] for name in AREAS if raw.get(name) is not None}
+
+
+def _operation(name: str, options: Mapping[str, Any], task: Task) -> Operation:
+    spec, start = AREAS[name]()
+    read = _validated(spec, options)
+    if read.error_messages:
+        raise InvalidValue(
+            f"areas.{name}: {'; '.join(read.error_messages)}",
+            code="invalid_arguments",
+            hint="the options are those of the area's module, see its documentation",
+        )
+    try:
+        return start(replace(task, params=read.validated_parameters))
+    except InvalidValue as error:
+        raise _named(name, error) from error
+
+
+def _validated(spec: ArgumentSpec, options: Mapping[str, Any]) -> ValidationResult:
+    rules = {name: rule for name, rule in spec.to_kwargs().items() if name not in ("argument_spec", "no_log")}
+    return ArgumentSpecValidator(spec.options, **rules).validate(dict(options))
+
+
+def secrets_in_areas(params: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the secrets among the options of all areas: what their own modules declare, and what is known by name."""
+    found: list[Optional[str]] = list(secrets_of(params))
+    for name, options in (params.get("areas") or {}).items():
+        if name in AREAS and isinstance(options, Mapping):
+            found += sorted(map(str, _validated(AREAS[name]()[0], options)._no_log_values))
+    return tuple(dict.fromkeys(text for text in found if text))

@@ -1,0 +1,66 @@
+"""The summary of a health check: areas instead of hosts, on one screen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from plugins.module_utils._core.summary import DecisionPoint, Line, Summary, line_of, parts_of, todos
+from plugins.module_utils._core.summary_page import page, render
+
+
+def area(name: str, status: str, msg: str, check: str = "c") -> dict[str, Any]:
+    finding = {"check": check, "status": status, "msg": msg}
+    return {
+        "area": name,
+        "status": status,
+        "msg": msg,
+        "plan": [],
+        "steps": [],
+        "findings": [finding],
+        "changed": False,
+    }
+
+
+def looked(host: str, *areas: dict[str, Any]) -> list[Line]:
+    result = {**area("", "ok", ""), "areas": {one["area"]: one for one in areas}}
+    found = [line_of(host, "health", "look", part, 1.0, failed) for part, failed in parts_of(result, False)]
+    return [line for line in found if line is not None]
+
+
+def text_of(lines: list[Line], **more: Any) -> list[str]:
+    return render(Summary("daily-operations", tuple(lines), **more), page(100, True, lambda text, _style: text))
+
+
+def test_one_entry_for_each_area_the_worst_first() -> None:
+    lines = [line for number in range(50) for line in looked(f"app{number}", area("host", "ok", "all 9 checks ok"))]
+    lines += looked("db1", area("database", "critical", "1 critical: slot old_dr holds back 48 GB", "slot"))
+    lines += looked("db2", area("database", "ok", "all 27 checks ok"))
+    lines += looked("cache1", area("redis", "unknown", "no answer"), area("logs", "warning", "new errors"))
+    text = text_of(lines)
+    assert [line.split()[1] for line in text[3:7]] == ["database", "logs", "redis", "host"]
+    assert "db1: 1 critical: slot old_dr holds back 48 GB; 1 host ok" in text[3]
+    assert "50 hosts ok" in text[6]
+    assert len(text) < 24, "more than one screen"
+
+
+def test_hosts_are_named_when_they_did_something_or_went_wrong() -> None:
+    quiet = Line("app1", "lock", "ok", "taken")
+    failed = Line("app2", "host", "failed", "no such interpreter")
+    text = "\n".join(text_of([quiet, failed, *looked("app1", area("host", "ok", "fine"))]))
+    assert "app2" in text and "no such interpreter" in text
+    assert "taken" not in text
+
+
+def test_what_needs_a_person_names_the_area_and_the_runbook() -> None:
+    lines = looked("db1", area("database", "critical", "97 of 100 connections used", "connections"))
+    points = (DecisionPoint("connections", "run playbooks/emergency.yml", ("connections",)),)
+    (todo,) = todos(Summary("daily", tuple(lines), decision_points=points))
+    assert (todo.step, todo.next, todo.hosts) == ("database", "run playbooks/emergency.yml", ("db1",))
+
+
+def test_items_of_a_loop_may_have_areas() -> None:
+    item = {"areas": {"host": area("host", "ok", "fine"), "logs": area("logs", "ok", "fine")}}
+    assert [part["area"] for part, _failed in parts_of({"results": [item, {"skipped": True}]}, False)] == [
+        "host",
+        "logs",
+    ]
