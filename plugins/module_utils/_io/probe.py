@@ -20,8 +20,8 @@ from typing import Any, Callable, Mapping, Optional, Sequence
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from .._core.errors import OpsError
+from .._core.http_answer import MOVED, Answer
 from .._core.probe import (
-    Answer,
     CommandProbe,
     HttpProbe,
     Probe,
@@ -37,7 +37,6 @@ from .postgres import connect
 
 _BODY_LIMIT = 1024 * 1024  # bytes
 _REDIRECTS = 5
-_MOVED = (301, 302, 303, 307, 308)
 
 Box = queue.SimpleQueue[Any]
 
@@ -126,7 +125,7 @@ def _ask_http(probe: HttpProbe, seconds: float) -> Optional[str]:
     url, headers = probe.url, {**probe.headers, **probe.secret_headers}
     for _hop in range(_REDIRECTS + 1):
         answer = _request(probe, urlsplit(url), headers, seconds)
-        if not (probe.follow_redirects and answer.status in _MOVED and answer.location):
+        if not (probe.follow_redirects and answer.status in MOVED and answer.location):
             return judge_http(probe, answer)
         moved = check_http(replace(probe, url=urljoin(url, answer.location))).url
         if _origin(moved) != _origin(url):

@@ -1,0 +1,39 @@
+# Copyright (c) The oncall.runbooks maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the collection: it can change without notice.
+
+"""How long answers took."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import Optional, Sequence
+
+METHOD = "linear interpolation between the two nearest answers, the extremes included"
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Percentiles in seconds over ``count`` answers; None without any."""
+
+    count: int
+    p50: Optional[float] = None
+    p95: Optional[float] = None
+    max: Optional[float] = None
+
+
+def latency_of(seconds: Sequence[float]) -> Latency:
+    """Return the percentiles, as ``statistics.quantiles(method="inclusive")`` and ``percentile_cont`` define them.
+
+    >>> latency_of([0.1, 0.2, 0.3])
+    Latency(count=3, p50=0.2, p95=0.29, max=0.3)
+    """
+    if not seconds:
+        return Latency(0)
+    if len(seconds) == 1:
+        return Latency(1, seconds[0], seconds[0], seconds[0])
+    percentiles = statistics.quantiles(seconds, n=100, method="inclusive")
+    return Latency(len(seconds), round(percentiles[49], 6), round(percentiles[94], 6), max(seconds))
