@@ -18,10 +18,13 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator, Validati
 from .._core.errors import InvalidValue, OpsError
 from .._core.health import combine, unread
 from .._core.result import Decision, render_decision
+from .._io.as_user import UserProcess
 from .info import InfoOperation
 from .run import Operation, Task
 from .secrets import secrets_of
 from .spec import ArgumentSpec
+
+Look = Callable[[], dict[str, Any]]
 
 
 class Area(Protocol):
@@ -59,36 +62,50 @@ AREAS: Mapping[str, Area] = {
 
 def health_spec() -> ArgumentSpec:
     """Return the module's own options; those of an area are the ones of its module."""
-    return ArgumentSpec({"areas": {"type": "dict", "required": True}}, opaque=True)
+    return ArgumentSpec(
+        {"areas": {"type": "dict", "required": True}, "users": {"type": "dict", "default": {}}}, opaque=True
+    )
 
 
 class HealthInfo(InfoOperation):
     """Look at several areas at once: the slowest one takes as long as all together."""
 
     def __init__(self, task: Task) -> None:
+        self._users = _users(task.params["users"])
         self._operations = {
             name: _operation(name, options, task) for name, options in _wanted(task.params["areas"]).items()
         }
 
     def decide(self) -> Decision:
-        """Look at all areas, each in a thread of its own."""
+        """Look at all areas, each in a thread of its own, or in a process of the user that it asks for."""
+        looks = {name: self._look_of(name, operation) for name, operation in self._operations.items()}
         results: dict[str, dict[str, Any]] = {}
         errors: list[BaseException] = []
 
-        def look(name: str, operation: Operation) -> None:
+        def look(name: str) -> None:
             try:
-                results[name] = {"area": name, **render_decision(_look(name, operation))}
+                results[name] = {"area": name, **_told(name, looks[name])}
             except BaseException as error:  # noqa: BLE001  (a thread's error would be lost: it is raised below)
                 errors.append(error)
 
-        threads = [threading.Thread(target=look, args=item, daemon=True) for item in self._operations.items()]
+        threads = [threading.Thread(target=look, args=[name], daemon=True) for name in looks]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         if errors:
             raise errors[0]
-        return combine({name: results[name] for name in self._operations})
+        return combine({name: results[name] for name in looks})
+
+    def _look_of(self, name: str, operation: Operation) -> Look:
+        user = self._users.get(name)
+        if user is None:
+            return lambda: render_decision(operation.decide())
+        try:
+            return UserProcess(user, lambda: render_decision(operation.decide())).answer
+        except OpsError as error:
+            refusal = error
+            return lambda: _refuse(refusal)
 
     def close(self) -> None:
         """Give back what the areas hold."""
@@ -96,17 +113,33 @@ class HealthInfo(InfoOperation):
             operation.close()
 
 
-def _look(name: str, operation: Operation) -> Decision:
+def _told(name: str, look: Look) -> dict[str, Any]:
     """Return what an area says. Options that mean nothing are an error; everything else is told of this area only."""
     try:
-        return operation.decide()
+        return look()
     except InvalidValue as error:
         raise _named(name, error) from error
     except OpsError as error:
-        return unread(name, error.code, error.message, error.hint or "")
+        return render_decision(unread(name, error.code, error.message, error.hint or ""))
     except Exception as error:  # noqa: BLE001  (a defect in one area must not hide what the others say)
         where = " / ".join(line.strip() for line in traceback.format_exc().splitlines()[-3:])
-        return unread(name, "bug", f"unexpected {type(error).__name__}: {where}", "please report it")
+        return render_decision(unread(name, "bug", f"unexpected {type(error).__name__}: {where}", "please report it"))
+
+
+def _refuse(error: OpsError) -> dict[str, Any]:
+    raise error
+
+
+def _users(raw: Mapping[str, Any]) -> dict[str, str]:
+    """Return as whom each area is looked at, where that is not the user of the module.
+
+    Raises:
+        InvalidValue: no such area.
+    """
+    unknown = sorted(set(map(str, raw)) - set(AREAS))
+    if unknown:
+        raise InvalidValue(f"users has no area {', '.join(unknown)}", hint=f"there are {', '.join(sorted(AREAS))}")
+    return {name: str(user) for name, user in raw.items() if user}
 
 
 def _named(name: str, error: OpsError) -> InvalidValue:
