@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import http.client
 import math
-import queue
 import socket
 import ssl
-import threading
 from dataclasses import replace
 from functools import partial
-from typing import Any, Callable, Mapping, Optional, Sequence
+from typing import Callable, Mapping, Optional, Sequence
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from .._core.errors import OpsError
+from .._core.errors import OpsError, TimedOut
 from .._core.http_answer import MOVED, Answer
 from .._core.probe import (
     CommandProbe,
@@ -33,12 +31,12 @@ from .._core.probe import (
 )
 from .._core.redact import printable, redact_text
 from .command import CommandRunner
+from .network import words_of
 from .postgres import connect
+from .threads import Started
 
 _BODY_LIMIT = 1024 * 1024  # bytes
 _REDIRECTS = 5
-
-Box = queue.SimpleQueue[Any]
 
 
 def run_probes(
@@ -51,42 +49,22 @@ def run_probes(
     """
     limits = [min(probe.timeout, seconds) for probe in probes]
     began = monotonic()
-    boxes = [_start(partial(_ask, probe, commands, limit)) for probe, limit in zip(probes, limits)]
-    return tuple(_collect(box, limit, limit - (monotonic() - began)) for box, limit in zip(boxes, limits))
+    started = [Started(partial(_ask_safely, probe, commands, limit)) for probe, limit in zip(probes, limits)]
+    return tuple(_collect(work, limit, limit - (monotonic() - began)) for work, limit in zip(started, limits))
 
 
-def _start(ask: Callable[[], Optional[str]]) -> Box:
-    box: Box = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            box.put(ask())
-        except (OpsError, OSError, http.client.HTTPException, ValueError) as error:
-            box.put(_words(error))
-        except Exception as error:  # noqa: BLE001  (a thread's error would be lost: it is raised where it is collected)
-            box.put(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    return box
-
-
-def _collect(box: Box, limit: float, left: float) -> Optional[str]:
+def _collect(work: Started[Optional[str]], limit: float, left: float) -> Optional[str]:
     try:
-        answer = box.get(timeout=max(0.0, left))
-    except queue.Empty:
+        return work.collect(left)
+    except TimedOut:
         return f"no answer within {limit:.1f} s"
-    if isinstance(answer, Exception):
-        raise answer
-    return None if answer is None else str(answer)
 
 
-def _words(error: Exception) -> str:
-    if isinstance(error, OpsError):
-        return error.message
-    if isinstance(error, socket.timeout):
-        return "no answer in time"
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return redact_text(printable(text, 200))
+def _ask_safely(probe: Probe, commands: CommandRunner, seconds: float) -> Optional[str]:
+    try:
+        return _ask(probe, commands, seconds)
+    except (OpsError, OSError, http.client.HTTPException, ValueError) as error:
+        return words_of(error)
 
 
 def _ask(probe: Probe, commands: CommandRunner, seconds: float) -> Optional[str]:
