@@ -44,13 +44,13 @@ class WindowInfo:
         """Hold nothing."""
 
 
-def read_window(raw: Mapping[str, Any], number: int) -> Window:
+def read_window(raw: Mapping[str, Any], number: int, list_option: str = "windows") -> Window:
     """Return one window of the inventory.
 
     Raises:
         InvalidValue: a part of it cannot be read, or it can never be open (code ``impossible_window``).
     """
-    option = f"windows[{number}]"
+    option = f"{list_option}[{number}]"
     end, duration = raw["end"], raw["duration"]
     days = parse_days(raw["days"], f"{option}.days")
     return check_window(
