@@ -23,13 +23,14 @@ _REMOTE = ("nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "afs", "glusterfs")  # a
 _DELETED = " (deleted)"
 
 _Open = Tuple[str, os.stat_result, str]  # path as the kernel shows it, the file, the descriptor's number
+_Lost = Dict[FileId, Tuple[str, os.stat_result, List[Holder]]]
 
 
 class Processes:
-    """The processes of this host, as far as this user may look at them."""
+    """The processes of this host, as far as this user may look at them; files below ``avoid`` are left alone."""
 
-    def __init__(self) -> None:
-        self._remote = tuple(_remote_mounts())
+    def __init__(self, avoid: Tuple[str, ...] = ()) -> None:
+        self._remote = (*_remote_mounts(), *avoid)
         self._own = os.getpid()
 
     def holdings(self, wanted: FrozenSet[FileId], tree: LogTree) -> Holdings:
@@ -38,7 +39,7 @@ class Processes:
         One pass over all descriptors of the host.
         """
         found: Dict[FileId, List[Holder]] = {}
-        deleted: Dict[FileId, Tuple[str, os.stat_result, List[Holder]]] = {}
+        deleted: _Lost = {}
         device, unseen = tree.device, 0
         for pid in self._pids():
             files = self._open_files(pid)
@@ -49,11 +50,21 @@ class Processes:
                 identity = (info.st_dev, info.st_ino)
                 if identity in wanted:
                     found.setdefault(identity, []).append(holder_of(pid, _flags(pid, number)))
-                if info.st_nlink == 0 and info.st_dev == device and path.endswith(_DELETED):
-                    known = deleted.setdefault(identity, (path[: -len(_DELETED)], info, []))
-                    known[2].append(holder_of(pid, _flags(pid, number)))
+                if info.st_dev == device:
+                    _note_deleted(deleted, path, info, pid, number)
         lost = tuple(_deleted(*facts, tree.path) for facts in deleted.values())
         return Holdings({key: _merged(holders) for key, holders in found.items()}, {}, unseen, lost)
+
+    def deleted(self) -> Tuple[Tuple[DeletedFile, ...], int]:
+        """Return the deleted files of all file systems that are held open, and how many processes hide theirs."""
+        found: _Lost = {}
+        unseen = 0
+        for pid in self._pids():
+            files = self._open_files(pid)
+            unseen += 1 if files is None and not _is_kernel_thread(pid) else 0
+            for path, info, number in files or ():
+                _note_deleted(found, path, info, pid, number)
+        return tuple(_deleted(*facts, "") for facts in found.values()), unseen
 
     def written_by(self, pid: int) -> FrozenSet[FileId]:
         """Return the files that a process has open for writing; none when it is gone or hides them."""
@@ -182,6 +193,12 @@ def _merged(holders: List[Holder]) -> Tuple[Holder, ...]:
         appends = bool(writing) and all(holder.appends for holder in writing)
         merged.append(Holder(pid, same[0].command, same[0].start, bool(writing), appends))
     return tuple(merged)
+
+
+def _note_deleted(lost: _Lost, path: str, info: os.stat_result, pid: int, number: str) -> None:
+    if info.st_nlink == 0 and path.endswith(_DELETED):
+        known = lost.setdefault((info.st_dev, info.st_ino), (path[: -len(_DELETED)], info, []))
+        known[2].append(holder_of(pid, _flags(pid, number)))
 
 
 def _deleted(path: str, info: os.stat_result, holders: List[Holder], root: str) -> DeletedFile:
