@@ -9,6 +9,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import zlib
 from collections import deque
 from dataclasses import dataclass
@@ -171,6 +173,14 @@ class Database:
         """Ask the server to cancel what this session runs; safe from another thread, also when it has just ended."""
         with contextlib.suppress(psycopg2.Error):
             self._connection.cancel()
+
+    def abandon(self) -> None:
+        """Cut the line to a server that does not answer, from another thread: what waits for it fails at once."""
+        with (
+            contextlib.suppress(OSError, psycopg2.Error),
+            socket.socket(fileno=os.dup(self._connection.fileno())) as line,
+        ):
+            line.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the session; closing twice is fine."""
