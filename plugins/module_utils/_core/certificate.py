@@ -31,8 +31,9 @@ class Certificate:
 
 @dataclass(frozen=True)
 class CertificateLook:
-    """What was seen: the certificate, or why it is not known; ``distrust`` is why the check of it failed."""
+    """What a host showed: the certificate, or why it is not known; ``distrust`` is why the check of it failed."""
 
+    host: str
     certificate: Optional[Certificate] = None
     trouble: str = ""
     distrust: str = ""
@@ -62,7 +63,7 @@ def _canonical(name: str) -> str:
         return name.lower().rstrip(".")
 
 
-def faults_of(look: CertificateLook, host: str, now: datetime) -> tuple[str, ...]:
+def faults_of(look: CertificateLook, now: datetime) -> tuple[str, ...]:
     """Return all that is wrong with it: OpenSSL names only the first fault that it finds."""
     certificate = look.certificate
     if certificate is None:
@@ -74,7 +75,7 @@ def faults_of(look: CertificateLook, host: str, now: datetime) -> tuple[str, ...
     if certificate.not_before > now:
         faults.append(f"is not valid before {rfc3339(certificate.not_before)}")
     if look.distrust:
-        faults += _distrusted(certificate, host, look.distrust, bool(faults))
+        faults += _distrusted(certificate, look.host, look.distrust, bool(faults))
     return tuple(faults)
 
 

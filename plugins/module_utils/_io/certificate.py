@@ -54,17 +54,17 @@ def _no_password() -> str:
     raise ValueError("the key is encrypted")  # without this OpenSSL asks on the terminal
 
 
-def look_at(der: Optional[bytes], distrust: str = "") -> CertificateLook:
+def look_at(host: str, der: Optional[bytes], distrust: str = "") -> CertificateLook:
     """Return what a certificate says; ``der`` is None when it could not be had."""
     if der is None:
-        return CertificateLook(trouble="the server showed no certificate", distrust=distrust)
+        return CertificateLook(host, trouble="the server showed no certificate", distrust=distrust)
     if x509 is None:
         trouble = "the Python package cryptography is missing on this host: install python3-cryptography"
-        return CertificateLook(trouble=trouble, distrust=distrust)
+        return CertificateLook(host, trouble=trouble, distrust=distrust)
     try:
-        return CertificateLook(_read(der), distrust=distrust)
+        return CertificateLook(host, _read(der), distrust=distrust)
     except ValueError as error:  # whatever a hostile server calls a certificate
-        return CertificateLook(trouble=f"the certificate cannot be read: {words_of(error)}", distrust=distrust)
+        return CertificateLook(host, trouble=f"the certificate cannot be read: {words_of(error)}", distrust=distrust)
 
 
 def _read(der: bytes) -> Certificate:

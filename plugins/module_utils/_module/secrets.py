@@ -8,13 +8,15 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any, Iterator, Mapping
-from urllib.parse import quote, unquote
+from urllib.parse import quote, quote_plus, unquote
 
 _PASSWORDS = {"login_password", "password", "sslpassword", "token", "repository_password", "escrow_password",
-              "redis_password"}  # fmt: skip
+              "redis_password", "bearer_token", "client_secret"}  # fmt: skip
 _CONNECTION_STRINGS = {"dsn", "database_url"}
-_SECRET_MAPPINGS = {"secret_headers", "repository_environment"}
+_SECRET_MAPPINGS = {"secret_headers", "secret_query", "repository_environment"}
+_LOGINS = (("username", "password"), ("client_id", "client_secret"))
 
 
 def secrets_of(params: Mapping[str, Any]) -> tuple[str, ...]:
@@ -28,6 +30,7 @@ def secrets_of(params: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _walk(value: Any) -> Iterator[str]:
     if isinstance(value, Mapping):
+        yield from _as_sent(value)
         for key, item in value.items():
             if key in _PASSWORDS and isinstance(item, str):
                 yield item
@@ -36,11 +39,19 @@ def _walk(value: Any) -> Iterator[str]:
             elif key in _SECRET_MAPPINGS and isinstance(item, Mapping):
                 for header in map(str, item.values()):
                     yield from (header, header.rpartition(" ")[2])  # "Bearer x" may be quoted without its scheme
+                    yield quote_plus(header)
             else:
                 yield from _walk(item)
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from _walk(item)
+
+
+def _as_sent(options: Mapping[str, Any]) -> Iterator[str]:
+    """Yield logins as they stand in a header: a server may quote it in its answer."""
+    for name, secret in _LOGINS:
+        if isinstance(options.get(name), str) and isinstance(options.get(secret), str):
+            yield base64.b64encode(f"{options[name]}:{options[secret]}".encode()).decode()
 
 
 def _passwords_in(dsn: str) -> Iterator[str]:

@@ -15,6 +15,9 @@ CASES = [
     ({"dsn": "postgresql://h/db?user=u&password=query%21"}, {"query%21", "query!"}),
     ({"connect_params": {"password": "inner"}}, {"inner"}),
     ({"probes": [{"type": "sql", "dsn": "postgresql://u:deep@h/db"}]}, {"deep"}),
+    ({"endpoints": [{"username": "u", "password": "p"}]}, {"p", "dTpw"}),
+    ({"apis": [{"bearer_token": "b"}, {"oauth": {"client_id": "i", "client_secret": "s"}}]}, {"b", "s", "aTpz"}),
+    ({"apis": [{"secret_query": {"apikey": "a b+c"}}]}, {"a b+c", "a+b%2Bc"}),
     ({"path": "/var/log"}, set()),
 ]
 
