@@ -305,6 +305,8 @@ def environment(work: Path) -> dict[str, str]:
         "ANSIBLE_REMOTE_TMP": str(work / "ansible" / "tmp"),
         "ANSIBLE_ASYNC_DIR": str(work / "ansible" / "async"),
         "ONCALL_SUMMARY_FILE": str(DEMO / "summary.json"),
+        "ONCALL_JOURNAL_URL": f"sqlite:///{DEMO / 'journal.db'}",
+        "ONCALL_JOURNAL_SPOOL": str(DEMO / "spool"),
         "PYTHONPYCACHEPREFIX": str(work / "pycache"),
         "LC_ALL": "C.UTF-8",
     }

@@ -46,6 +46,7 @@ class Playbooks:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.inventory = folder / "hosts.yml"
+        self.journal = folder / "journal.db"
         self._summary = folder / "summary.json"
 
     def write_inventory(self, groups: Mapping[str, Mapping[str, Mapping[str, Any]]], **variables: Any) -> None:
@@ -86,6 +87,8 @@ class Playbooks:
             "ANSIBLE_ASYNC_DIR": str(self.folder / "ansible" / "async"),
             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "playbooks" / "collections"),
             "ONCALL_SUMMARY_FILE": str(self._summary),
+            "ONCALL_JOURNAL_URL": f"sqlite:///{self.journal}",
+            "ONCALL_JOURNAL_SPOOL": str(self.folder / "spool"),
             "LC_ALL": "C.UTF-8",
             "COLUMNS": "80",
         }

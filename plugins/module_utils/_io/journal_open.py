@@ -68,8 +68,7 @@ def resolve_url(url: Optional[str]) -> sa.URL:
         with contextlib.suppress(sa.exc.ArgumentError, ValueError):
             return sa.make_url(_POSTGRES.sub("postgresql+psycopg2://", text))
     elif "://" not in text or _SQLITE.match(text):
-        file = Path(_SQLITE.sub("", text)).expanduser()
-        return sa.URL.create("sqlite", database=str(file.absolute()))
+        return sa.URL.create("sqlite", database=name_of(url))
     raise InvalidValue(
         "journal_url is no address of a journal",
         hint="write sqlite:////path/to/journal.db, or postgresql://user:password@host:5432/database with special "
@@ -77,12 +76,12 @@ def resolve_url(url: Optional[str]) -> sa.URL:
     )
 
 
-def label_of(url: sa.URL) -> str:
-    """Return the address for messages, without password."""
-    if url.get_backend_name() == "sqlite":
-        return str(url.database)
-    host, port = url.host or url.query.get("host"), url.port or url.query.get("port")
-    return f"PostgreSQL {host or 'local socket'}:{port or 5432}/{url.database or ''}"
+def name_of(url: Optional[str]) -> str:
+    """Return what a journal is called in messages and in its spool; without password, and without any library."""
+    text = (url or DEFAULT_FILE).strip()
+    if "://" not in text or _SQLITE.match(text):
+        return str(Path(_SQLITE.sub("", text)).expanduser().absolute())
+    return printable(redact_text(_POSTGRES.sub("postgresql://", text)), 200)
 
 
 def make_engine(url: sa.URL, *, writing: bool) -> sa.Engine:
@@ -173,6 +172,9 @@ def journal_errors(what: str, where: str) -> Iterator[None]:
 def unreachable(what: str, where: str, error: Exception) -> JournalUnreachable:
     """Return the failure that a driver's error stands for; it holds no statement and no values."""
     original = getattr(error, "orig", None) or error
+    if isinstance(error, (sa.exc.IntegrityError, sa.exc.DataError)):
+        text = printable(redact_text(str(original).partition("\n")[0]), 300)
+        return JournalUnreachable(f"{what} the journal {where}: refused: {text}", code="journal_refused")
     text = printable(redact_text(" ".join(str(getattr(original, "strerror", None) or original).split())), 300)
     for words, code, hint in _REFUSALS:
         if words in text.lower():

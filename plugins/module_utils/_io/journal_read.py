@@ -26,7 +26,7 @@ from .._core.journal import (
     StepRow,
 )
 from .._core.result import OK, WARNING
-from .journal_open import journal_errors, label_of, make_engine, resolve_url
+from .journal_open import journal_errors, make_engine, name_of, resolve_url
 from .journal_process import judged
 from .journal_schema import no_tables, require_current
 from .journal_tables import sa, table
@@ -44,7 +44,7 @@ def open_journal(url: Optional[str] = None, now: Callable[[], float] = time.time
         InvalidValue: the address means nothing.
     """
     address = resolve_url(url)
-    where = label_of(address)
+    where = name_of(url)
     if address.get_backend_name() == "sqlite":
         if not Path(where).exists():
             raise no_tables(where)
