@@ -32,6 +32,10 @@ options:
       - Needs root.
     type: dict
     default: {}
+  validate_only:
+    description: Only check the options of all areas, and look at nothing.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - oncall.runbooks.attributes.info
 notes:
@@ -132,7 +136,7 @@ failure:
 # end: results of every module
 areas:
   description: What each area says, as its own module returns it.
-  returned: success
+  returned: unless O(validate_only)
   type: dict
   sample:
     host: {area: host, status: warning, msg: "1 warning: /var is 87 % full", findings: [], samples: []}

@@ -8,12 +8,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterable, Mapping, Optional, Sequence
 
-from .result import CRITICAL, OK, UNKNOWN, WARNING, Decision, Finding
+from .errors import InvalidValue
+from .result import CRITICAL, OK, UNKNOWN, WARNING, Decision, Finding, worst
+from .samples import APIS, AVAILABILITY, BACKUPS, DATABASE, HOST, INGESTION, LOGS, REDIS
 from .units import count_of
 
 _ORDER = (CRITICAL, WARNING, UNKNOWN, OK)
+_FAILING = {
+    "never": frozenset[str](),
+    "critical": frozenset({CRITICAL}),
+    "warning": frozenset({CRITICAL, WARNING}),
+    "unknown": frozenset({CRITICAL, WARNING, UNKNOWN}),
+}
+# What the last run left, and is given back as ``previous``.
+_PREVIOUS = {DATABASE: "counters", HOST: "counters", REDIS: "counters", APIS: "breakers", LOGS: "state"}
+# Nothing is there to look at before the inventory says what.
+_NEED_OPTIONS = frozenset({AVAILABILITY, INGESTION, APIS, LOGS})
+_NEED_LOGIN = frozenset({BACKUPS})
 
 
 def combine(results: Mapping[str, Mapping[str, Any]]) -> Decision:
@@ -49,3 +62,56 @@ def unread(area: str, code: str, msg: str, hint: str) -> Decision:
     words = f"{msg} ({hint})" if hint else msg
     finding = Finding(f"{area}_readable", UNKNOWN, words)
     return Decision(words, findings=(finding,), extra={"unread": {"code": code, "hint": hint}})
+
+
+def area_options(
+    areas: Iterable[str],
+    options: Mapping[str, Mapping[str, Any]],
+    logins: Mapping[str, Mapping[str, Any]],
+    states: Optional[Mapping[str, Any]] = None,
+) -> dict[str, dict[str, Any]]:
+    """Return the options of each area that is to be looked at.
+
+    Those of the login come first, then what the last run left, then the area's own. An area about which the inventory
+    says nothing is left out, where nothing can be looked at without.
+
+    >>> area_options(["host", "logs"], {"host": {"window": "1s"}, "logs": {}}, {}, {"host.counters": {"oom": 1}})
+    {'host': {'previous': {'oom': 1}, 'window': '1s'}}
+    """
+    found = {}
+    for area in dict.fromkeys(areas):
+        own, login = options.get(area) or {}, logins.get(area) or {}
+        if (area in _NEED_OPTIONS and not own) or (area in _NEED_LOGIN and not login):
+            continue
+        left = (states or {}).get(f"{area}.{_PREVIOUS[area]}") if area in _PREVIOUS else None
+        found[area] = {**login, **({"previous": left} if left else {}), **own}
+    return found
+
+
+def verdicts(results: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the verdict of each area over all results; one that was looked at nowhere is not there.
+
+    >>> verdicts([{"areas": {"host": {"status": "ok"}}}, {"area": "kpis", "status": "warning"}, {"skipped": True}])
+    {'host': 'ok', 'kpis': 'warning'}
+    """
+    found: dict[str, list[str]] = {}
+    for result in results:
+        parts = result.get("areas") or ({result["area"]: result} if result.get("area") else {})
+        for area, part in parts.items():
+            if "status" in part:
+                found.setdefault(area, []).append(str(part["status"]))
+    return {area: worst(statuses) for area, statuses in found.items()}
+
+
+def bad_areas(results: Iterable[Mapping[str, Any]], fail_on: str) -> list[str]:
+    """Return in words which areas are too bad for a run to end well; the checks of a list count too.
+
+    Raises:
+        InvalidValue: ``fail_on`` is none of never, critical, warning, unknown.
+
+    >>> bad_areas([{"areas": {"host": {"status": "warning"}, "logs": {"status": "critical"}}}], "critical")
+    ['logs is critical']
+    """
+    if fail_on not in _FAILING:
+        raise InvalidValue(f"health_fail_on must be one of {', '.join(_FAILING)}, not {fail_on!r}")
+    return [f"{area} is {status}" for area, status in verdicts(results).items() if status in _FAILING[fail_on]]

@@ -18,6 +18,8 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator, Validati
 from .._core.errors import InvalidValue, OpsError
 from .._core.health import combine, unread
 from .._core.result import Decision, render_decision
+from .._core.samples import AVAILABILITY, BACKUPS, DATABASE, HOST, INGESTION, SECURITY
+from .._core.units import count_of
 from .._io.as_user import UserProcess
 from .info import InfoOperation
 from .run import Operation, Task
@@ -27,43 +29,74 @@ from .spec import ArgumentSpec
 Look = Callable[[], dict[str, Any]]
 
 
+Start = Callable[[Task], Operation]
+
+
 class Area(Protocol):
     """What an area is made of: the options of its module, and the operation."""
 
-    def __call__(self) -> tuple[ArgumentSpec, Callable[[Task], Operation]]:
+    def __call__(self) -> tuple[ArgumentSpec, Start]:
         """Import only now: most hosts need few of the areas."""
 
 
-def _availability() -> tuple[ArgumentSpec, Callable[[Task], Operation]]:
+def _availability() -> tuple[ArgumentSpec, Start]:
     from .http_probe import HttpProbes, http_probe_spec
 
     return http_probe_spec(), HttpProbes
 
 
-def _backups() -> tuple[ArgumentSpec, Callable[[Task], Operation]]:
+def _backups() -> tuple[ArgumentSpec, Start]:
     from .backup_catalog import CatalogInfo, catalog_spec
     from .repository import repository_spec
 
     return catalog_spec().merge(repository_spec()), CatalogInfo
 
 
-def _security() -> tuple[ArgumentSpec, Callable[[Task], Operation]]:
+def _database() -> tuple[ArgumentSpec, Start]:
+    from .postgres import postgres_spec
+    from .postgres_health import PostgresHealth, postgres_health_spec
+
+    return postgres_health_spec().merge(postgres_spec()), PostgresHealth
+
+
+def _host() -> tuple[ArgumentSpec, Start]:
+    from .host_health import HostHealth, host_health_spec
+
+    return host_health_spec(), HostHealth
+
+
+def _ingestion() -> tuple[ArgumentSpec, Start]:
+    from .ingestion import IngestionInfo, ingestion_spec
+    from .postgres import postgres_spec
+
+    return ingestion_spec().merge(postgres_spec()), IngestionInfo
+
+
+def _security() -> tuple[ArgumentSpec, Start]:
     from .security_updates import SecurityUpdates, security_updates_spec
 
     return security_updates_spec(), SecurityUpdates
 
 
 AREAS: Mapping[str, Area] = {
-    "availability": _availability,
-    "backups": _backups,
-    "security": _security,
+    AVAILABILITY: _availability,
+    DATABASE: _database,
+    INGESTION: _ingestion,
+    HOST: _host,
+    BACKUPS: _backups,
+    SECURITY: _security,
 }
 
 
 def health_spec() -> ArgumentSpec:
     """Return the module's own options; those of an area are the ones of its module."""
     return ArgumentSpec(
-        {"areas": {"type": "dict", "required": True}, "users": {"type": "dict", "default": {}}}, opaque=True
+        {
+            "areas": {"type": "dict", "required": True},
+            "users": {"type": "dict", "default": {}},
+            "validate_only": {"type": "bool", "default": False},
+        },
+        opaque=True,
     )
 
 
@@ -72,12 +105,15 @@ class HealthInfo(InfoOperation):
 
     def __init__(self, task: Task) -> None:
         self._users = _users(task.params["users"])
+        self._only_validate = task.params["validate_only"]
         self._operations = {
             name: _operation(name, options, task) for name, options in _wanted(task.params["areas"]).items()
         }
 
     def decide(self) -> Decision:
         """Look at all areas, each in a thread of its own, or in a process of the user that it asks for."""
+        if self._only_validate:
+            return Decision(f"the options of {count_of(len(self._operations), 'area')} can be meant")
         looks = {name: self._look_of(name, operation) for name, operation in self._operations.items()}
         results: dict[str, dict[str, Any]] = {}
         errors: list[BaseException] = []
