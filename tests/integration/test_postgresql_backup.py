@@ -225,6 +225,21 @@ def test_the_repository_is_made_when_there_is_none(
     assert done["plan"] == checked["plan"]
 
 
+@pytest.mark.parametrize("mode", ["directory", "stream"])
+def test_a_repository_that_cannot_be_made_ends_the_run(
+    options: dict[str, Any], another: Database, database: Database, mode: str, tmp_path: Path
+) -> None:
+    """It is made while the first database is dumped; no other one is begun without it."""
+    names, place = [database.name, another.name], tmp_path / "blocked"
+    place.mkdir()
+    (place / "keys").write_text("where restic wants a folder")
+    failed = run_failed(MODULE, {**options, "repository": str(place), "databases": names, "mode": mode})
+    by_id = {step["id"]: step["status"] for step in failed["steps"]}
+    assert by_id["repository:create"] == "failed" and failed["failure"]["code"] != "failed"
+    assert (by_id[f"backup:{names[0]}"], by_id[f"backup:{names[1]}"]) == ("failed", "skipped")
+    assert all(copy["snapshot"] is None for copy in failed["copies"])
+
+
 def test_a_standby_gives_copies_too(
     database: Database, repository: TestRepository, tmp_path: Path, throwaway_server: Callable[..., Server]
 ) -> None:

@@ -14,7 +14,7 @@ import uuid
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable, Mapping, Optional, Sequence
+from typing import Any, Callable, Iterator, Mapping, Optional, Sequence
 
 from .._core.backup import MANIFEST, Copy, Source, copy_tags, read_catalog
 from .._core.backup_manifest import (
@@ -99,13 +99,17 @@ class _Draft:
 
 @dataclass(frozen=True)
 class Copier:
-    """Everything that the copies of one run have in common."""
+    """Everything that the copies of one run have in common.
+
+    ``ready`` waits for a repository that is being made; it raises what became of that.
+    """
 
     target: Target
     login: Login
     restic: Restic
     tools: Tools
     terms: CopyTerms
+    ready: Callable[[], None]
 
     def copy(self, source: Source, candidate: Candidate, sentinel: Optional[Sentinel], on_progress: OnProgress) -> Made:
         """Copy one database; a session that holds its lock must be open meanwhile.
@@ -138,6 +142,7 @@ class Copier:
                 hint="look at the program in client_bin_dirs: is it pg_dump itself?",
             )
         end_of_moment()
+        self.ready()
         copy = _copy(draft, size_of(place / DUMP_FOLDER))
         tags = _tags(copy)
 
@@ -151,6 +156,7 @@ class Copier:
         self, draft: _Draft, dumper: Dumper, folder: Path, end_of_moment: Callable[[], None]
     ) -> tuple[Copy, tuple[str, ...], Written]:
         """Dump into the repository; the folder is only where pg_dump works, so that a later run can find it."""
+        self.ready()
         copy = _copy(draft, None)
         tags, head = _tags(copy), Head(draft.manifest.host, draft.files)
         written = stream(self.restic, dumper, head, tags, str(folder), draft.on_bytes)
@@ -227,10 +233,13 @@ class Copier:
             VerificationFailed: it is not there, or not what was written; it is taken away then.
         """
         label = f"back up {copy.source.label()}: snapshot {written.snapshot[:8]}"
-        listed = [one for one in self.restic.snapshots() if one.id.startswith(written.snapshot)]
-        if [one.tags for one in listed] != [tags]:
-            raise VerificationFailed(f"{label} is not in the repository's list as it was written", hint="run again")
-        if self._read_back(listed[0].id, copy.form, len(facts)) != facts:
+        skip, file = (0, MANIFEST) if copy.form == DIRECTORY else (len(member(MANIFEST, b"")), STREAM_FILE)
+        with self.restic.reading(written.snapshot, f"/{file}") as chunks:  # each of the two derives the key for itself
+            listed = [one for one in self.restic.snapshots() if one.id.startswith(written.snapshot)]
+            if [one.tags for one in listed] != [tags]:
+                raise VerificationFailed(f"{label} is not in the repository's list as it was written", hint="run again")
+            found = b"".join(chunks) if copy.form == DIRECTORY else _beginning(chunks, skip + len(facts))
+        if found[skip:] != facts:
             self.restic.forget([listed[0].id])
             raise VerificationFailed(
                 f"{label} gives back other facts than were written, and was taken away",
@@ -238,15 +247,12 @@ class Copier:
             )
         return read_catalog(listed).copies[0]
 
-    def _read_back(self, snapshot: str, form: str, size: int) -> bytes:
-        if form == DIRECTORY:
-            return self.restic.read_file(snapshot, f"/{MANIFEST}").encode()
-        skip = len(member(MANIFEST, b""))
-        found = bytearray()
-        with contextlib.closing(self.restic.read_chunks(snapshot, f"/{STREAM_FILE}")) as chunks:
-            while len(found) < skip + size and (chunk := next(chunks, b"")):
-                found += chunk
-        return bytes(found[skip : skip + size])
+
+def _beginning(chunks: Iterator[bytes], size: int) -> bytes:
+    found = bytearray()
+    while len(found) < size and (chunk := next(chunks, b"")):
+        found += chunk
+    return bytes(found[:size])
 
 
 def try_sentinel(database: Database, keep: int) -> tuple[Optional[Sentinel], Optional[Finding]]:

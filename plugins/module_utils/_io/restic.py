@@ -8,15 +8,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Callable, Generator, Mapping, Optional, Sequence
+from typing import Any, Callable, Generator, Iterator, Mapping, Optional, Sequence
 
 from .._core.backup import Catalog, Snapshot, read_catalog
 from .._core.backup_plan import local_path
-from .._core.errors import OpsError
+from .._core.errors import OpsError, TimedOut
 from .._core.redact import printable, redact_text
 from .._core.restic import (
     FULL,
@@ -30,7 +31,7 @@ from .._core.restic import (
     read_written,
 )
 from .command import Completed
-from .process import Program, follow, started
+from .process import LineKeeper, Program, deadline, follow, started
 
 _QUICK_SECONDS = 300.0
 _FULL_BYTES = 32 << 20  # two of its packs
@@ -83,7 +84,26 @@ class Restic:
 
     def create(self) -> None:
         """Make an empty repository."""
-        self._ask("init")
+        with self.creating() as finish:
+            finish()
+
+    @contextlib.contextmanager
+    def creating(self) -> Iterator[Callable[[], None]]:
+        """Make an empty repository beside the work of the block; what is given waits for the end of it.
+
+        The search for a key that is expensive enough takes seconds of one processor.
+        """
+        program = self._program(["init"])
+        with started(program) as process, deadline(process, _QUICK_SECONDS) as late:
+            output, errors = LineKeeper(process.stdout), LineKeeper(process.stderr)
+
+            def finish() -> None:
+                rc = process.wait()
+                if late.is_set():
+                    raise TimedOut(f"run {program.label()}: no end after {_QUICK_SECONDS:g} s, ended")
+                self.require_success(program, Completed(rc, output.text(), errors.text()))
+
+            yield finish
 
     def listing(self) -> Listing:
         """Return every snapshot; without a lock, so that a look never stands in anybody's way."""
@@ -165,12 +185,22 @@ class Restic:
 
         A failure of restic, also one that it tells only at the end, is raised after the last piece.
         """
+        with self.reading(snapshot, path, size) as chunks:
+            yield from chunks
+
+    @contextlib.contextmanager
+    def reading(self, snapshot: str, path: str, size: int = 1 << 20) -> Iterator[Iterator[bytes]]:
+        """Give one file of a snapshot piece by piece; restic is at work from the beginning of the block."""
         program = self.dump_program(snapshot, path)
-        with started(program) as process:
+
+        def chunks() -> Iterator[bytes]:
             while chunk := process.stdout.read(size):
                 yield chunk
             stderr = process.stderr.read().decode("utf-8", "replace")
             self.require_success(program, Completed(process.wait(), "", stderr))
+
+        with started(program) as process:
+            yield chunks()
 
     def restore(self, snapshot: str, target: str, include: Sequence[str] = (), verify: bool = True) -> None:
         """Write a snapshot's files under ``target``; ``verify``: each of them is read again and compared.

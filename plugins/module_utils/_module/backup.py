@@ -8,10 +8,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Iterator, Mapping, Optional
+from typing import Any, Callable, Iterator, Mapping, Optional
 
 from .._core import backup_plan as plan
 from .._core.backup import POSTGRESQL, Catalog
@@ -49,6 +50,7 @@ class Backup:
         self._standby = False
         self._catalog: Optional[Catalog] = None
         self._candidates: tuple[plan.Candidate, ...] = ()
+        self._no_repository: Optional[OpsError] = None
 
     def decide(self) -> Decision:
         """Look at the databases, at the room that there is, and at the copies that there are."""
@@ -84,9 +86,8 @@ class Backup:
         made: dict[str, Made] = {}
         errors: dict[str, OpsError] = {}
         try:
-            with ends_in_order(), login(self._target) as account:
-                self._create_repository(steps)
-                copier = Copier(self._target, account, self._restic, self._tools, self._options.terms)
+            with ends_in_order(), login(self._target) as account, self._repository(steps) as ready:
+                copier = Copier(self._target, account, self._restic, self._tools, self._options.terms, ready)
                 for number, candidate in enumerate(self._candidates):
                     self._attempt(copier, candidate, number, (steps, made, errors))
         except OpsError as error:  # the run was stopped, or there is no repository to write to
@@ -156,16 +157,30 @@ class Backup:
         arguments = dump_arguments(self._options.terms.dump, candidate.form == DIRECTORY)
         return " ".join(["pg_dump", *arguments, printable(candidate.name), "| restic backup"])
 
-    def _create_repository(self, steps: list[Step]) -> None:
+    @contextlib.contextmanager
+    def _repository(self, steps: list[Step]) -> Iterator[Callable[[], None]]:
+        """Give what waits for the repository: one that must be made is made while the first database is dumped."""
         if self._catalog is not None:
+            yield lambda: None
             return
-        began = self._task.clock.monotonic()
-        try:
-            self._restic.create()
-        except OpsError as error:
-            steps.append(self._step(plan.REPOSITORY_STEP, FAILED, began, error.message))
-            raise
-        steps.append(self._step(plan.REPOSITORY_STEP, DONE, began, ""))
+        began, finished = self._task.clock.monotonic(), False
+
+        def ready() -> None:
+            nonlocal finished
+            if finished:
+                return
+            try:
+                finish()
+            except OpsError as error:
+                steps.insert(0, self._step(plan.REPOSITORY_STEP, FAILED, began, error.message))
+                self._no_repository = error
+                raise
+            finished = True
+            steps.insert(0, self._step(plan.REPOSITORY_STEP, DONE, began, ""))
+
+        with self._restic.creating() as finish:
+            yield ready
+            ready()  # also when no dump came as far as that
 
     def _attempt(
         self,
@@ -174,14 +189,14 @@ class Backup:
         number: int,
         account: tuple[list[Step], dict[str, Made], dict[str, OpsError]],
     ) -> None:
-        """Copy one database and note what became of it; only the wish to stop goes further."""
+        """Copy one database and note what became of it; nothing goes further but what ends the run."""
         steps, made, errors = account
         began = self._task.clock.monotonic()
         try:
             made[candidate.name] = one = self._copy(copier, candidate, number, steps)
         except OpsError as error:
             steps.append(self._step(candidate.step_id, FAILED, began, error.message))
-            if isinstance(error, Stopped):
+            if isinstance(error, Stopped) or error is self._no_repository:
                 raise
             errors[candidate.name] = error
             return
