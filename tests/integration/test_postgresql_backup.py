@@ -232,7 +232,7 @@ def test_a_repository_that_cannot_be_made_ends_the_run(
     """It is made while the first database is dumped; no other one is begun without it."""
     names, place = [database.name, another.name], tmp_path / "blocked"
     place.mkdir()
-    (place / "keys").write_text("where restic wants a folder")
+    (place / "snapshots").write_text("where restic wants a folder")
     failed = run_failed(MODULE, {**options, "repository": str(place), "databases": names, "mode": mode})
     by_id = {step["id"]: step["status"] for step in failed["steps"]}
     assert by_id["repository:create"] == "failed" and failed["failure"]["code"] != "failed"
