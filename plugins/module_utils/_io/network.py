@@ -161,7 +161,9 @@ def _chain(error: BaseException, seen: set[int]) -> Iterator[BaseException]:
     yield error
     if isinstance(error, OpsError):
         return
-    inner = (getattr(error, "reason", None), *error.args, error.__cause__, error.__context__)
+    inner = [getattr(error, "reason", None), *error.args, error.__cause__]
+    if not isinstance(error, http.client.HTTPException):  # behind "bad status line" is only how its number was read
+        inner.append(error.__context__)
     for one in inner:
         if isinstance(one, BaseException):
             yield from _chain(one, seen)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,54 +14,7 @@ from plugins.module_utils._core.probe import CommandProbe, HttpProbe, Probe, Sql
 from plugins.module_utils._io.postgres import Target
 from plugins.module_utils._io.probe import run_probes
 from tests.support.dialogue import Dialogue, Line
-
-
-@contextmanager
-def serving(answer: Callable[[socket.socket, bytes], None]) -> Iterator[tuple[int, list[bytes]]]:
-    """Accept connections and hand each, with its request, to ``answer``; the requests are kept."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    requests: list[bytes] = []
-
-    def talk(connection: socket.socket) -> None:
-        with connection:
-            connection.settimeout(10)
-            try:
-                requests.append(connection.recv(65536))
-                answer(connection, requests[-1])
-            except OSError:
-                pass  # the probe gave up: what is tested is the probe
-
-    def accept() -> None:
-        while True:
-            try:
-                connection, _address = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=talk, args=(connection,), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield listener.getsockname()[1], requests
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-
-
-def reply(text: str) -> Callable[[socket.socket, bytes], None]:
-    return lambda connection, _request: connection.sendall(text.replace("\n", "\r\n").encode())
-
-
-def drip(head: str, forever: str) -> Callable[[socket.socket, bytes], None]:
-    """Answer one byte at a time, without an end; each byte is well within any socket time-out."""
-
-    def answer(connection: socket.socket, _request: bytes) -> None:
-        connection.sendall(head.replace("\n", "\r\n").encode())
-        while True:
-            connection.sendall(forever.encode())
-            time.sleep(0.02)
-
-    return answer
-
+from tests.support.web import closed_port, drip, reply, serving
 
 OK = "HTTP/1.1 200 OK\nContent-Length: 2\n\nok"
 NO_COMMANDS = Dialogue([])
@@ -163,11 +114,6 @@ def test_a_certificate_that_nobody_vouches_for_is_a_failure() -> None:
     with serving(reply(OK)) as (port, _requests):
         probe = HttpProbe("web", f"https://127.0.0.1:{port}/", 2.0)
         assert ask(probe) is not None
-
-
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def test_a_port_is_open_or_not() -> None:
