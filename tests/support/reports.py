@@ -47,7 +47,7 @@ def finding(area: str, host: str, check: str, status: str, msg: str, **more: Any
 
 def run(runbook: str, status: str = "ok", ago: float = 3600, **more: Any) -> Run:
     made = Run(f"{runbook}-{ago}", runbook, NOW - ago, NOW - ago + 95, status, operator="ana", hosts=3, changed=2)
-    return replace(made, inventory="inventories/shop", **{"msg": "all 27 checks ok", **more})
+    return replace(made, **{"inventory": "inventories/shop", "msg": "all 27 checks ok", **more})
 
 
 def wave(days: int, low: float, high: float, period: float = 29) -> tuple[tuple[float, float], ...]:

@@ -185,6 +185,15 @@ class Duty:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """When a runbook came to its own end last, and when it went well last."""
+
+    runbook: str
+    completed: Optional[float]
+    good: Optional[float]
+
+
+@dataclass(frozen=True)
 class Work:
     """What one runbook did in the window: how often an action was carried out, and how long it took in all."""
 
@@ -295,7 +304,10 @@ class Gauge:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything that a report says. ``window`` and ``history`` are the seconds that it looks back."""
+    """Everything that a report says. ``window`` and ``history`` are the seconds that it looks back.
+
+    ``trouble``: why the journal could not be read; what only it knows is unknown then.
+    """
 
     product: str
     title: str
@@ -312,6 +324,7 @@ class ReportData:
     forecasts: tuple[Forecast, ...] = ()
     plots: tuple[Plot, ...] = ()
     duties: tuple[Duty, ...] = ()
+    seen: tuple[Seen, ...] = ()
     runs: tuple[Run, ...] = ()
     runs_counted: tuple[tuple[str, int], ...] = ()
     work: tuple[Work, ...] = ()
@@ -320,6 +333,7 @@ class ReportData:
     incidents: tuple[Incident, ...] = ()
     gauges: tuple[Gauge, ...] = ()
     journal: str = ""
+    trouble: str = ""
 
 
 def counts_of(statuses: Iterable[str]) -> tuple[tuple[str, int], ...]:

@@ -30,6 +30,7 @@ from .report import (
     Reading,
     ReportData,
     Run,
+    Seen,
     SessionEnded,
     Work,
     counts_of,
@@ -49,9 +50,10 @@ _TEXT = 300
 
 @dataclass(frozen=True)
 class Facts:
-    """What the journal was asked. ``histories``: by metric, without hosts and labels, for sparklines."""
+    """What the journal said. ``trouble``: why it could not be read. ``histories``: by metric, for sparklines."""
 
     where: str = ""
+    trouble: str = ""
     findings: tuple[FindingRow, ...] = ()
     runs: tuple[RunRow, ...] = ()
     last_runs: tuple[LastRun, ...] = ()
@@ -81,6 +83,8 @@ def assemble(facts: Facts, policy: Policy, now: float) -> ReportData:
     expected = tuple(name for name in policy.areas if given.get(name) is None)
     areas = judge_areas(from_journal, expected, policy, now)
     duties = tuple(judge_duty(wish, facts.last_runs, policy, now) for wish in policy.schedule)
+    if facts.trouble:
+        duties = tuple(replace(one, status=UNKNOWN, msg="nobody can tell, the journal was not read") for one in duties)
     objectives = judge_objectives(policy.objectives, facts.drills, now)
     incidents = tuple(_incident(one) for one in facts.incidents)
     inventory = facts.runs[0].inventory if facts.runs else ""
@@ -97,6 +101,7 @@ def assemble(facts: Facts, policy: Policy, now: float) -> ReportData:
         forecasts=forecasts,
         plots=facts.plots,
         duties=duties,
+        seen=tuple(Seen(shown(one.runbook, 120), _end(one.completed), _end(one.good)) for one in facts.last_runs),
         runs=tuple(_run(one, policy) for one in facts.runs[:_MOST_RUNS]),
         runs_counted=tuple((status, number) for status, number in _counted(one.status for one in facts.runs)),
         work=facts.work,
@@ -104,7 +109,8 @@ def assemble(facts: Facts, policy: Policy, now: float) -> ReportData:
         sessions_counted=facts.sessions_counted,
         incidents=incidents,
         gauges=facts.gauges,
-        journal=facts.where,
+        journal=shown(facts.where, 200),
+        trouble=shown(facts.trouble),
     )
     needs = needs_of(report, facts.last_runs, policy, inventory, now)
     statuses = [
@@ -149,7 +155,7 @@ def _order(name: str) -> tuple[int, str]:
 def _area(name: str, found: Sequence[FindingRow], policy: Policy, now: float) -> Area:
     title = name or "other runbooks"
     if not found:
-        return Area(name, title, UNKNOWN, "was never read", None, False, (), ())
+        return Area(shown(name, 80), shown(title, 80), UNKNOWN, "was never read", None, False, (), ())
     limit = policy.age_of(name)
     newest: dict[str, float] = {}
     for one in found:
@@ -159,15 +165,15 @@ def _area(name: str, found: Sequence[FindingRow], policy: Policy, now: float) ->
         one for one in found if one.host not in silent and (now - one.at <= policy.window or one.at == newest[one.host])
     ]
     stale = [
-        Reading(shown(host, 120), "stale", CRITICAL, f"was last read {duration(limit)} ago or longer", at)
+        Reading(shown(host, 120), "stale", CRITICAL, f"nothing was read for more than {duration(limit)}", at)
         for host, at in sorted(silent.items())
     ]
     readings = [*stale, *(_reading(one) for one in known)]
     bad = sorted((one for one in readings if one.status != OK), key=lambda one: (-SEVERITY[one.status], one.host))
     line = headline(Finding(one.check, one.status, f"{one.host}: {one.msg}") for one in (*bad, *_fine(readings)))
     return Area(
-        name=name,
-        title=title,
+        name=shown(name, 80),
+        title=shown(title, 80),
         status=worst(one.status for one in readings),
         msg=printable(line, 500),
         at=max(newest.values()),
@@ -200,14 +206,20 @@ def judge_duty(wish: Wish, last_runs: Sequence[LastRun], policy: Policy, now: fl
     if run is None:
         why = "never ran" if known is None else f"never {done}"
         return Duty(name, CRITICAL, why, wish.every, wish.grace, None, None, link)
-    at = run.ended_at if run.ended_at is not None else run.started_at
+    at = _end(run) or run.started_at
     due = at + wish.every + wish.grace
     if now <= due:
         return Duty(name, OK, f"{done} in time", wish.every, wish.grace, at, due, link)
-    newest = known.newest if known else run
-    since = f"; the newest run {newest.status}" if newest.status in (FAILED, INTERRUPTED) else ""
-    msg = f"overdue: should run every {duration(wish.every)}{since}"
+    newest = (known.newest if known else run).status
+    ended = {FAILED: "; the newest run failed", INTERRUPTED: "; the newest run was interrupted"}.get(newest, "")
+    msg = f"overdue: should run every {duration(wish.every)}{ended}"
     return Duty(name, CRITICAL, msg, wish.every, wish.grace, at, due, link)
+
+
+def _end(run: Optional[RunRow]) -> Optional[float]:
+    if run is None:
+        return None
+    return run.started_at if run.ended_at is None else run.ended_at
 
 
 # --- recovery ---------------------------------------------------------------------------------------------------

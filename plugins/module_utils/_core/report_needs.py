@@ -14,7 +14,7 @@ from typing import Iterable, Optional, Sequence
 from .journal import FAILED, INTERRUPTED, LastRun
 from .report import SEVERITY, Need, ReportData
 from .report_given import shown
-from .report_policy import Policy, command_for
+from .report_policy import AREA_RUNBOOKS, Policy, command_for
 from .result import CRITICAL, OK, UNKNOWN, WARNING
 from .samples import BACKUPS, CAPACITY, KPIS
 
@@ -44,6 +44,7 @@ def needs_of(
     """Return what needs a person; the same of several hosts is one need."""
     writer = _Writer(policy, inventory)
     found = [
+        *_of_journal(report, writer),
         *_of_incidents(report, writer),
         *_of_runs(report, last_runs, writer, now),
         *_of_areas(report, writer),
@@ -51,6 +52,12 @@ def needs_of(
         *_of_given(report, writer),
     ]
     return _together(sorted(found, key=lambda need: -SEVERITY[need.status]))
+
+
+def _of_journal(report: ReportData, writer: _Writer) -> list[Need]:
+    if not report.trouble:
+        return []
+    return [writer.need(UNKNOWN, "journal", report.journal, f"the journal could not be read: {report.trouble}", None)]
 
 
 def _of_incidents(report: ReportData, writer: _Writer) -> list[Need]:
@@ -82,15 +89,19 @@ def _of_runs(report: ReportData, last_runs: Sequence[LastRun], writer: _Writer, 
 
 def _of_areas(report: ReportData, writer: _Writer) -> list[Need]:
     never = [
-        writer.need(UNKNOWN, one.name, "", f"{one.title}: {one.msg}", None, one.name)
+        writer.need(UNKNOWN, one.name, "", f"{one.title}: {one.msg}", None, _runbook_of(one.name, writer))
         for one in report.areas
         if one.at is None
     ]
     return never + [
-        writer.need(one.status, area.name, one.host, one.msg, one.at, area.name, one.host)
+        writer.need(one.status, area.name, one.host, one.msg, one.at, _runbook_of(area.name, writer), one.host)
         for area in report.areas
         for one in area.readings
     ]
+
+
+def _runbook_of(area: str, writer: _Writer) -> str:
+    return area if area in AREA_RUNBOOKS or area in writer.policy.runbooks else ""
 
 
 def _of_recovery(report: ReportData, writer: _Writer) -> list[Need]:

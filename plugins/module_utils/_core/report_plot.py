@@ -80,7 +80,8 @@ def draw(plot: Plot, width: float = 640, height: float = 200) -> Optional[Drawin
         return None
     shown = values + [level for _label, level in plot.levels if _is_near(level, values)]
     low = 0.0 if min(shown) >= 0 and min(shown) < 0.6 * max(shown) else min(shown)
-    ticks = nice_ticks(low, max(shown))
+    scale = 1024.0 ** int(math.log(max(map(abs, shown), default=1.0) or 1.0, 1024)) if plot.unit == "bytes" else 1.0
+    ticks = tuple(tick * scale for tick in nice_ticks(low / scale, max(shown) / scale))
     frame = Frame(52, 8, width - 60, height - 32, plot.times[0], plot.times[-1], ticks[0], ticks[-1])
     return Drawing(
         width,

@@ -39,6 +39,26 @@ AREA_RUNBOOKS: Mapping[str, str] = {
 DAILY = 26 * 3600.0
 AREA_AGES: Mapping[str, float] = {"security": 8 * 86400.0, "capacity": 8 * 86400.0, "": float("inf")}
 
+# What is drawn when the journal has it, with its title.
+PLOTS: Mapping[str, str] = {
+    "availability.latency.p95": "Response time, p95",
+    "availability.success_percent": "Availability",
+    "availability.error_percent": "Errors",
+    "external_apis.latency.p95": "External APIs, p95",
+    "external_apis.error_percent": "External APIs, errors",
+    "ingestion.events": "Events ingested",
+    "logs.errors": "Errors in logs",
+    "database.connections.used_percent": "Database connections",
+    "database.cache_hit_percent": "Database cache hits",
+    "database.commits": "Database commits",
+    "database.replication.lag": "Replication lag",
+    "database.size_bytes": "Database size",
+    "redis.memory.used_percent": "Redis memory",
+    "host.cpu.used_percent": "CPU",
+    "host.memory.used_percent": "Memory",
+    "host.disk.used_percent": "Disk",
+}
+
 
 @dataclass(frozen=True)
 class Wish:

@@ -57,7 +57,8 @@ def render_page(report: ReportData, generated_at: float, stale_seconds: float) -
     """Return the page. ``stale_seconds``: from which age on it warns whoever reads it."""
     styles = [asset("uPlot.min.css"), stylesheet()]
     scripts = [asset(name) for name in ("theme.js", "uPlot.iife.min.js", "report.js")]
-    forecast_plots = tuple(forecast_plot(one, f"f{index}") for index, one in enumerate(report.forecasts))
+    known = [one for one in report.forecasts if one.history.points or one.expected]
+    forecast_plots = tuple(forecast_plot(one, f"f{index}") for index, one in enumerate(known))
     theme, plotting, own = (Markup(script) for script in scripts)  # noqa: S704  (files of this folder, no data)
     return (
         environment()

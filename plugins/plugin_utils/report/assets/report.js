@@ -71,6 +71,7 @@
   const data = JSON.parse(document.getElementById("plots").textContent);
   const color = (name) => getComputedStyle(root).getPropertyValue(name).trim();
   const dashes = [[], [7, 4], [2, 3], [10, 3, 2, 3], [4, 2]];
+  const binary = [0, 1, 2, 3, 4].flatMap((power) => [1, 2, 5, 10, 20, 50, 100, 200, 500].map((step) => step * 1024 ** power));
   const day = (at) => new Date(at * 1000).toISOString().slice(0, 16).replace("T", " ") + " UTC";
 
   const chart = (figure) => {
@@ -121,7 +122,7 @@
         const range = uPlot.rangeNum(bottom, top, 0.08, true);
         return [bottom >= 0 && bottom < 0.6 * top ? 0 : range[0], range[1]];
       } } },
-      axes: [axis, { ...axis, size: 68, values: (_u, ticks) => ticks.map((tick) => amount(tick, plot.u)) }],
+      axes: [{ ...axis, size: 40 }, { ...axis, size: 68, incrs: plot.u === "bytes" ? binary : undefined, values: (_u, ticks) => ticks.map((tick) => amount(tick, plot.u)) }],
       hooks: { draw: [levels], setCursor: [told] },
     };
     box.replaceChildren();

@@ -1,0 +1,42 @@
+# Copyright (c) The oncall.runbooks maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The report as a file for the textfile collector of Prometheus' node_exporter."""
+
+from __future__ import annotations
+
+import re
+from typing import Iterator, Sequence
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+
+from ...module_utils._core.report import ReportData
+from ...module_utils._core.report_metrics import PREFIX, Family, families
+
+WRITTEN = f"{PREFIX}_report_timestamp_seconds"
+GENERATED = re.compile(rf"^{WRITTEN}\{{.*\}} \S+$", re.MULTILINE)
+
+
+class _Collector:
+    """Families that are already made."""
+
+    def __init__(self, found: Sequence[Family]) -> None:
+        self._found = found
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics."""
+        for family in self._found:
+            metric = Metric(family.name, family.about, "gauge")
+            for labels, value in family.samples.items():
+                metric.add_sample(family.name, dict(labels), value)
+            yield metric
+
+
+def render_metrics(report: ReportData, generated_at: float) -> str:
+    """Return the text."""
+    written = Family(WRITTEN, "When the report was written.", {(("product", report.product),): round(generated_at)})
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector([*families(report), written]))  # type: ignore[arg-type]
+    return generate_latest(registry).decode()
