@@ -326,5 +326,5 @@ def _interface(one: Interface, judge: Judge, moment: Moment, age: Optional[float
     if errors is None or packets is None or errors.count < _FEW_ERRORS:
         return
     percent = 100 * errors.count / max(errors.count, packets.count)
-    text = f"interface {one.name}: {errors.count:.0f} errors, {percent:.2g} % of its packets, since {errors.since}"
+    text = f"interface {one.name}: {errors.count:.0f} errors, {percent:.3g} % of its packets, since {errors.since}"
     yield from judge.reading("network_errors", percent, "%", text)

@@ -177,13 +177,14 @@ def parse_interfaces(text: str) -> tuple[Interface, ...]:
         numbers = [whole(part) for part in counts.split()]
         known = [number for number in numbers if number is not None]
         if colon and len(known) == len(numbers) == 16 and name.strip() != "lo":
-            received, sent = known[:8], known[8:]
-            found.append(
-                Interface(
-                    printable(name.strip(), 40), received[1] + sent[1], received[2] + sent[2], received[3] + sent[3]
-                )
-            )
+            found.append(_interface(printable(name.strip(), 40), known[:8], known[8:]))
     return tuple(found)
+
+
+def _interface(name: str, received: list[int], sent: list[int]) -> Interface:
+    """Return the counts; some drivers count damaged frames and a lost carrier only as such, not as errors too."""
+    errors = max(received[2], received[5]) + max(sent[2], sent[6])
+    return Interface(name, received[1] + sent[1], errors, received[3] + sent[3])
 
 
 def swap_of(meminfo: Mapping[str, int]) -> Optional[tuple[int, int]]:

@@ -115,7 +115,7 @@ def pending_reboot(commands: CommandRunner, seconds: float, root: Path) -> Union
 def _newer_kernel(root: Path) -> dict[str, str]:
     """Return the newest installed kernel, nothing when it is the one that runs; a container has none of its own."""
     try:
-        running = (root / "proc/sys/kernel/osrelease").read_text(encoding="ascii").strip()
+        running = (root / "proc/sys/kernel/osrelease").read_text(encoding="ascii", errors="replace").strip()
         folders = [name for name in os.listdir(root / "lib/modules") if _is_kernel(root, name)]  # noqa: PTH208
     except OSError:
         return {}

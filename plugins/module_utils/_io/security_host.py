@@ -31,7 +31,7 @@ def reboot_of(kernels: Mapping[str, str], run: Path = Path("/run"), proc: Path =
             asked = tuple(sorted({printable(line.strip(), 80) for line in text.splitlines() if line.strip()}))
         reasons.append(f"{', '.join(asked) or 'an update'} asked for it")
     try:
-        running = (proc / "sys/kernel/osrelease").read_text(encoding="ascii").strip()
+        running = (proc / "sys/kernel/osrelease").read_text(encoding="ascii", errors="replace").strip()
         built = (proc / "version").read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         return Reboot(tuple(reasons), asked, f"{error.filename}: {error.strerror}")

@@ -14,7 +14,7 @@ from plugins.module_utils._core.host_programs import FailedUnit
 
 DEV = (
     "Inter-|   Receive                     |  Transmit\n face |bytes    packets errs drop\n"
-    "    lo: 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9\n  eth0: 100 50 3 2 0 0 0 0 100 40 1 0 0 0 0 0\n  bad0: 1 2 3\n"
+    "    lo: 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9\n  eth0: 100 50 3 2 0 2 0 0 100 40 1 0 0 0 4 0\n  bad0: 1 2 3\n"
 )
 SHAPED = st.text(alphabet=" \n\t():,.-=[]{}\"'/0123456789abcpumemrowloINF\\\x00\x1bé", max_size=200)
 PARSERS: list[Callable[[str], Any]] = [
@@ -91,7 +91,7 @@ def test_a_process_may_be_called_anything(name: str) -> None:
 
 
 def test_interfaces_without_the_loopback() -> None:
-    assert host_proc.parse_interfaces(DEV) == (Interface("eth0", 90, 4, 2),)
+    assert host_proc.parse_interfaces(DEV) == (Interface("eth0", 90, 7, 2),)
 
 
 def mount(point: str, device: str = "8:1", kind: str = "ext4", root: str = "/", **more: Any) -> Mount:
