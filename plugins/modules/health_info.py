@@ -27,7 +27,7 @@ options:
     required: true
   users:
     description:
-      - Users of the operating system as whom areas are looked at, by area, for example C({database\: postgres}) where the
+      - Users of the operating system as whom areas are looked at, by area, for example C(postgres) for V(database) where the
         database lets C(postgres) in by peer authentication. The other areas are looked at as the user of the task.
       - Needs root.
     type: dict
