@@ -232,7 +232,11 @@ class CallbackModule(CallbackBase):
             tags=tags_of(arguments),
             version=collection_version(ROOT),
         )
-        self._recorder = Recorder(self.get_option("journal_url"), self.get_option("journal_spool"), self.say)
+        url, spool = self.get_option("journal_url"), self.get_option("journal_spool")
+        # For what reads the journal, or writes to it, in this run: wherever these were configured.
+        ours = {"ONCALL_JOURNAL_URL": url, "ONCALL_JOURNAL_SPOOL": spool}
+        os.environ.update({name: value for name, value in ours.items() if value})
+        self._recorder = Recorder(url, spool, self.say)
         self._recorder.open(run)
         self._run = run
 

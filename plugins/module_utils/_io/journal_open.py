@@ -20,6 +20,7 @@ from .._core.redact import printable, redact_text
 from .journal_tables import sa
 
 DEFAULT_FILE = "~/.local/state/oncall-runbooks/journal.db"
+VARIABLE = "ONCALL_JOURNAL_URL"
 _BUSY_SECONDS = 15
 _CONNECT_SECONDS = 5
 _POSTGRES = re.compile(r"^postgres(?:ql)?(?:\+psycopg2)?://", re.IGNORECASE)
@@ -51,7 +52,7 @@ class JournalSchema(OpsError):
 
 
 def resolve_url(url: Optional[str]) -> sa.URL:
-    """Return the address of the journal; without one it is the default SQLite file of this user.
+    """Return the address of the journal; without one it is that of the environment, else a SQLite file of this user.
 
     Raises:
         InvalidValue: it is neither sqlite:///file nor postgresql://...; the address itself is not shown.
@@ -63,7 +64,7 @@ def resolve_url(url: Optional[str]) -> sa.URL:
             code="library_missing",
             hint="install sqlalchemy and alembic for the Python that runs ansible-playbook, on the controller",
         )
-    text = (url or DEFAULT_FILE).strip()
+    text = _given(url)
     if _POSTGRES.match(text):
         with contextlib.suppress(sa.exc.ArgumentError, ValueError):
             return sa.make_url(_POSTGRES.sub("postgresql+psycopg2://", text))
@@ -78,10 +79,14 @@ def resolve_url(url: Optional[str]) -> sa.URL:
 
 def name_of(url: Optional[str]) -> str:
     """Return what a journal is called in messages and in its spool; without password, and without any library."""
-    text = (url or DEFAULT_FILE).strip()
+    text = _given(url)
     if "://" not in text or _SQLITE.match(text):
         return str(Path(_SQLITE.sub("", text)).expanduser().absolute())
     return printable(redact_text(_POSTGRES.sub("postgresql://", text)), 200)
+
+
+def _given(url: Optional[str]) -> str:
+    return (url or os.environ.get(VARIABLE) or DEFAULT_FILE).strip()
 
 
 def make_engine(url: sa.URL, *, writing: bool) -> sa.Engine:

@@ -36,7 +36,8 @@ _CHUNK = 500  # series in one query
 
 
 def open_journal(url: Optional[str] = None, now: Callable[[], float] = time.time) -> Journal:
-    """Open the journal for reading; without ``url`` it is the default SQLite file. Nothing is made or upgraded.
+    """Open the journal for reading; without ``url`` it is that of ONCALL_JOURNAL_URL, else the default
+    SQLite file. Nothing is made or upgraded.
 
     Raises:
         JournalUnreachable: it cannot be read (codes of journal_open).
