@@ -93,7 +93,7 @@ def _without_spikes(points: Sequence[Point]) -> tuple[list[Point], list[Point]]:
     spikes = []
     for number in range(1, len(points) - 1):
         there, back = rates[number - 1] - middle, rates[number] - middle
-        if abs(there) > far and abs(back) > far and there * back < 0 and abs(there + back) < far:
+        if abs(there) > far and abs(back) > far and there * back < 0 and abs(there + back) < max(far, abs(there) / 4):
             spikes.append(number)
     lonely = [n for n in spikes if n - 1 not in spikes and n + 1 not in spikes]
     return [p for n, p in enumerate(points) if n not in lonely], [points[n] for n in lonely]
@@ -144,8 +144,8 @@ def _line_break(points: Sequence[Point]) -> Optional[Change]:
     if not places:
         return None
     whole = _squares(line_of(points, weekly=False))
-    pairs = [(line_of(points[:p], weekly=False), line_of(points[p:], weekly=False), p) for p in places]
-    before, since, place = min(pairs, key=lambda pair: _squares(pair[0]) + _squares(pair[1]))
+    place = _best_place(points, places)
+    before, since = line_of(points[:place], weekly=False), line_of(points[place:], weekly=False)
     left, freedom = _squares(before) + _squares(since), len(points) - 4
     tiny = (1e-9 * max(abs(y) for _, y in points)) ** 2 * len(points)
     if whole <= tiny:
@@ -153,6 +153,23 @@ def _line_break(points: Sequence[Point]) -> Optional[Change]:
     certain = left <= tiny or f_tail((whole - left) / 2 / (left / freedom), 2, freedom) < _GROWTH_CHANCE / len(places)
     independent = min(durbin_watson(points[:place], before), durbin_watson(points[place:], since)) >= _WANDERING
     return Change(points[place][0], GROWTH, since.slope - before.slope) if certain and independent else None
+
+
+def _best_place(points: Sequence[Point], places: range) -> int:
+    """Return the place with the least squares left of two lines, from running sums around the means."""
+    middle = [math.fsum(values) / len(points) for values in zip(*points)]
+    sums = [(0.0, 0.0, 0.0, 0.0, 0.0)]
+    for day, value in points:
+        x, y = day - middle[0], value - middle[1]
+        last = sums[-1]
+        sums.append((last[0] + x, last[1] + y, last[2] + x * x, last[3] + x * y, last[4] + y * y))
+
+    def left(first: int, end: int) -> float:
+        x, y, xx, xy, yy = (after - before for before, after in zip(sums[first], sums[end]))
+        number = end - first
+        return (yy - y * y / number) - (xy - x * y / number) ** 2 / (xx - x * x / number)
+
+    return min(places, key=lambda place: left(0, place) + left(place, len(points)))
 
 
 def _squares(line: Line) -> float:

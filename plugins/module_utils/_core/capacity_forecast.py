@@ -46,8 +46,8 @@ class Reach:
 class Outlook:
     """How one series of a resource stands at ``now`` (epoch seconds).
 
-    ``reason`` says what ``status`` rests on: stale, no_limit, other_unit, too_short, at_limit or forecast. ``ahead`` are
-    the forecasts of the days 0, 1, 2 ... from now. ``missing_days`` and ``missing_points``: what more is needed.
+    ``reason`` says what ``status`` rests on: stale, no_limit, other_unit, too_short, at_limit or forecast. ``ahead``
+    are the forecasts of the days 0, 1, 2 ... from now. ``missing_days`` and ``missing_points``: what more is needed.
     """
 
     resource: Resource
