@@ -173,3 +173,118 @@ options:
         type: dict
         default: {}
 """ + indent(_REQUEST.lstrip(), " " * 6)
+
+    APIS = r"""
+options:
+  apis:
+    description: What is asked.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name in the result, in samples and in O(previous).
+        type: str
+        required: true
+      url:
+        description: Address, V(http://) or V(https://), without user, password and key. Redirects are not followed.
+        type: str
+        required: true
+      requests:
+        description: How many requests are sent, one after the other.
+        type: int
+        default: 3
+      rate_limit:
+        description:
+          - How many requests the vendor allows, all clients of the product together.
+          - Limits by the second and minute set the pause between requests.
+        type: dict
+        default: {}
+        suboptions:
+          per_second:
+            description: Requests per second.
+            type: int
+          per_minute:
+            description: Requests per minute.
+            type: int
+          per_hour:
+            description: Requests per hour.
+            type: int
+          per_day:
+            description: Requests per day.
+            type: int
+      max_quota_share:
+        description:
+          - How many percent of each C(rate_limit) the looks may use, earlier ones that O(previous) tells of included.
+          - When that is less than one request none is sent, and the API is V(unknown).
+        type: float
+        default: 5.0
+      quota_headers:
+        description:
+          - Names of the headers that tell of the quota, when they are none of the usual ones.
+          - The usual ones are C(X-RateLimit-*), C(X-Rate-Limit-*), C(RateLimit-*), C(RateLimit) with C(RateLimit-Policy) (the IETF's
+            drafts), and Ticketmaster's C(Rate-Limit), C(Rate-Limit-Available), C(Rate-Limit-Reset).
+        type: dict
+        default: {}
+        suboptions:
+          limit:
+            description: Header with the size of the quota.
+            type: str
+          remaining:
+            description: Header with what is left of it.
+            type: str
+          reset:
+            description: Header with its end. Seconds from now, a time stamp in seconds or milliseconds, or a date.
+            type: str
+      max_retry_after:
+        description: Longest wait that is believed, as a duration.
+        type: str
+        default: 1d
+      breaker:
+        description: The circuit breaker.
+        type: dict
+        default: {}
+        suboptions:
+          failures:
+            description: After how many failures in a row it opens. They are counted over runs by O(previous).
+            type: int
+            default: 3
+          cooldown:
+            description: How long it stays open before one trial is sent, as a duration. Also how long a V(429) is honoured that names no time.
+            type: str
+            default: 5m
+      oauth:
+        description: >-
+          Get a token first by client credentials. It is used for this run's requests to this API, and neither stored nor returned.
+        type: dict
+        suboptions:
+          token_url:
+            description: Address of the token endpoint.
+            type: str
+            required: true
+          client_id:
+            description: Id of the client.
+            type: str
+            required: true
+          client_secret:
+            description: Its secret.
+            type: str
+            required: true
+          scope:
+            description: Scopes, separated by blanks.
+            type: str
+            default: ""
+          credentials:
+            description: Whether id and secret are sent as basic authentication or in the body.
+            type: str
+            choices: [header, body]
+            default: header
+      fallback:
+        description: What the product does without this API, for the message, for example V(use cached searches).
+        type: str
+        default: ""
+      limits:
+        description: Limits of this API over O(limits), level by level.
+        type: dict
+        default: {}
+""" + indent(_REQUEST.lstrip(), " " * 6)

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 from dataclasses import dataclass, field
 from typing import Mapping, Optional, Union
@@ -130,6 +131,15 @@ def check_request(request: HttpRequest, expected: Expectation) -> HttpRequest:
     for host, address in request.resolve.items():
         check_address(address, f"resolve.{host}")
     return request
+
+
+def basic(name: str, secret: str) -> str:
+    """Return the value of an Authorization header (RFC 7617).
+
+    >>> basic("user", "secret")
+    'Basic dXNlcjpzZWNyZXQ='
+    """
+    return "Basic " + base64.b64encode(f"{name}:{secret}".encode()).decode()
 
 
 def check_address(text: str, option: str) -> str:

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 from .certificate import CertificateLook, days_left, faults_of
 from .endpoint import DnsTarget, Endpoint, HttpTarget, Reading
-from .latency import METHOD, Latency, latency_of
+from .fold import fold
+from .latency import Latency, in_words, latency_of, latency_samples
 from .limits import Limit
 from .readings import Judge, Unread
 from .redact import printable, redact_text
@@ -35,30 +36,6 @@ DEFAULTS: Mapping[str, Limit] = {
     "certificate_expiry": Limit(21, 7, lower_is_worse=True),
     "certificate_trust": Limit(),
 }
-_NO_TIME = "there was no time left to ask; raise timeout, or ask fewer endpoints at once"
-
-
-def report(readings: Sequence[Reading], limits: Mapping[str, Optional[Limit]], now: datetime) -> Decision:
-    """Return the verdict on all endpoints; ``limits`` are those of endpoints without their own."""
-    found = [tuple(_findings(one, now)) for one in readings]
-    findings = tuple(_folded(found, Judge(limits)))
-    facts = [_facts(one, worst(finding.status for finding in own), now) for one, own in zip(readings, found)]
-    samples = [sample for one in readings for sample in _samples(one, now)]
-    extra = {"area": AVAILABILITY, "samples": render_samples(samples), "endpoints": facts}
-    return Decision(headline(findings), findings=findings, extra=extra)
-
-
-def _folded(found: Sequence[tuple[Finding, ...]], judge: Judge) -> Iterator[Finding]:
-    """Yield bad findings one by one, and one for each check that found nothing bad."""
-    for check in DEFAULTS:
-        same = [finding for own in found for finding in own if finding.check == check]
-        if len(same) == 1:
-            yield same[0]
-        elif same:
-            all_well = f"{_ALL_WELL[check]} at all {count_of(len(same), 'endpoint')}"
-            yield from Judge({**judge.limits, check: judge.limits.get(check) or Limit()}).each(check, same, all_well)
-
-
 _ALL_WELL = {
     "endpoint_availability": "every request was answered as it should be",
     "endpoint_latency_p50": "half of the answers came in time",
@@ -67,6 +44,17 @@ _ALL_WELL = {
     "certificate_expiry": "the certificate lasts",
     "certificate_trust": "the certificate is trusted",
 }
+_NO_TIME = "there was no time left to ask; raise timeout, or ask fewer endpoints at once"
+
+
+def report(readings: Sequence[Reading], limits: Mapping[str, Optional[Limit]], now: datetime) -> Decision:
+    """Return the verdict on all endpoints; ``limits`` are those of endpoints without their own."""
+    found = [tuple(_findings(one, now)) for one in readings]
+    findings = tuple(fold(found, limits, _ALL_WELL, "endpoints"))
+    facts = [_facts(one, worst(finding.status for finding in own), now) for one, own in zip(readings, found)]
+    samples = [sample for one in readings for sample in _samples(one, now)]
+    extra = {"area": AVAILABILITY, "samples": render_samples(samples), "endpoints": facts}
+    return Decision(headline(findings), findings=findings, extra=extra)
 
 
 def _findings(reading: Reading, now: datetime) -> Iterator[Finding]:
@@ -79,10 +67,10 @@ def _findings(reading: Reading, now: datetime) -> Iterator[Finding]:
         "endpoint_availability", 100 * good / asked, "%", _availability_words(reading, good, asked)
     )
     latency = _latency(reading)
-    for part, value in (("p50", latency.p50), ("p95", latency.p95), ("max", latency.max)):
-        if value is not None:  # nothing was answered: said already
-            words = f"{name}: {part} of {count_of(latency.count, 'answer')} is {_seconds(value)}"
-            yield from judge.reading(f"endpoint_latency_{part}", value, "s", words)
+    for part, value in latency.parts():
+        check = f"endpoint_latency_{part}"
+        if judge.limits.get(check) != Limit():  # without any level there is nothing to judge
+            yield from judge.reading(check, value, "s", f"{name}: {in_words(latency, part, value)}")
     if reading.certificate is not None:
         yield from _judge_certificate(judge, reading.endpoint, reading.certificate, now)
 
@@ -133,18 +121,11 @@ def _latency(reading: Reading) -> Latency:
     return latency_of([one.seconds for one in reading.attempts if one.answered])
 
 
-def _seconds(value: float) -> str:
-    return f"{value * 1000:.0f} ms" if value < 1 else human_duration(value)
-
-
 def _samples(reading: Reading, now: datetime) -> Iterator[Sample]:
     labels = {"endpoint": reading.endpoint.name}
     if reading.attempts:
         yield Sample("availability.up", _good(reading) / len(reading.attempts), "ratio", labels)
-    latency = _latency(reading)
-    for part, value in (("p50", latency.p50), ("p95", latency.p95), ("max", latency.max)):
-        if value is not None:
-            yield Sample(f"availability.latency.{part}", value, "seconds", labels)
+    yield from latency_samples("availability", _latency(reading), labels)
     if reading.certificate is not None and reading.certificate.certificate is not None:
         days = round(days_left(reading.certificate.certificate, now), 4)
         yield Sample("availability.certificate.days", days, "days", labels)
@@ -163,7 +144,7 @@ def _facts(reading: Reading, status: str, now: datetime) -> dict[str, Any]:
         "availability_percent": round(100 * _good(reading) / len(attempts), 4) if attempts else None,
         "codes": {str(code): count for code, count in Counter(one.status for one in attempts if one.status).items()},
         "address": next((one.address for one in attempts if one.address), None),
-        "latency": {**vars(latency), "method": METHOD},
+        "latency": latency.facts(),
         "phases": _phases(reading),
         "failures": [{"failure": text, "count": count} for text, count in failures.most_common(5)],
         "certificate": _certificate_facts(reading.certificate, now),

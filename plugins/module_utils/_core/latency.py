@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from typing import Optional, Sequence
+from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence
+
+from .samples import Sample
+from .units import human_duration
 
 METHOD = "linear interpolation between the two nearest answers, the extremes included"
 
@@ -23,6 +26,16 @@ class Latency:
     p50: Optional[float] = None
     p95: Optional[float] = None
     max: Optional[float] = None
+
+    def parts(self) -> Iterator[tuple[str, float]]:
+        """Yield names and values of what is known."""
+        for name, value in (("p50", self.p50), ("p95", self.p95), ("max", self.max)):
+            if value is not None:
+                yield name, value
+
+    def facts(self) -> dict[str, Any]:
+        """Return the latency for a result."""
+        return {**vars(self), "method": METHOD}
 
 
 def latency_of(seconds: Sequence[float]) -> Latency:
@@ -37,3 +50,18 @@ def latency_of(seconds: Sequence[float]) -> Latency:
         return Latency(1, seconds[0], seconds[0], seconds[0])
     percentiles = statistics.quantiles(seconds, n=100, method="inclusive")
     return Latency(len(seconds), round(percentiles[49], 6), round(percentiles[94], 6), max(seconds))
+
+
+def latency_samples(prefix: str, latency: Latency, labels: Mapping[str, str]) -> Iterable[Sample]:
+    """Return a sample for each part that is known."""
+    return (Sample(f"{prefix}.latency.{part}", value, "seconds", labels) for part, value in latency.parts())
+
+
+def in_words(latency: Latency, part: str, seconds: float) -> str:
+    """Return one part for people.
+
+    >>> in_words(latency_of([0.1, 0.2, 0.3]), "p95", 0.29)
+    'p95 of 3 answers is 290 ms'
+    """
+    value = f"{seconds * 1000:.0f} ms" if seconds < 1 else human_duration(seconds)
+    return f"{part} of {latency.count} {'answer' if latency.count == 1 else 'answers'} is {value}"

@@ -69,6 +69,24 @@ lower_is_worse=False)}
     return {name: _read_one(raw.get(name), limit, f"{option}.{name}") for name, limit in defaults.items()}
 
 
+def merged_limits(
+    own: Mapping[str, Any], common: Mapping[str, Any], defaults: Mapping[str, Limit]
+) -> dict[str, Optional[Limit]]:
+    """Return the limits of one object: its own over those of all, level by level.
+
+    Raises:
+        InvalidValue: as ``read_limits``.
+
+    >>> merged_limits({"disk": {"critical": 95}}, {"disk": {"warning": 70}}, {"disk": Limit(80, 90)})["disk"]
+    Limit(warning=70.0, critical=95.0, lower_is_worse=False)
+    """
+    merged = dict(common)
+    for check, limit in own.items():
+        both = isinstance(limit, Mapping) and isinstance(common.get(check), Mapping)
+        merged[check] = {**common[check], **limit} if both else limit
+    return read_limits(merged, defaults)
+
+
 def _read_one(raw: Any, default: Limit, option: str) -> Optional[Limit]:
     if raw is None:
         return default

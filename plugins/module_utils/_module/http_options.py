@@ -8,10 +8,9 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any, Mapping
 
-from .._core.endpoint import METHODS, HttpRequest, check_request
+from .._core.endpoint import METHODS, HttpRequest, basic, check_request
 from .._core.errors import InvalidValue
 from .._core.http_answer import MOVED, OPERATORS, Expectation, parse_assertion, parse_statuses
 from .._core.units import parse_duration, parse_size
@@ -137,8 +136,3 @@ def _login(given: Mapping[str, Any]) -> dict[str, str]:
     if given["bearer_token"] is not None:
         return {"Authorization": f"Bearer {given['bearer_token']}"}
     return {} if given["username"] is None else {"Authorization": basic(given["username"], given["password"])}
-
-
-def basic(name: str, secret: str) -> str:
-    """Return the value of an Authorization header (RFC 7617)."""
-    return "Basic " + base64.b64encode(f"{name}:{secret}".encode()).decode()

@@ -8,12 +8,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping
 
 from .._core.endpoint import FAMILIES, DnsTarget, Endpoint, HttpTarget, Target, TcpTarget, check_networks
 from .._core.endpoint_report import DEFAULTS, report
 from .._core.errors import InvalidValue, OpsError
-from .._core.limits import Limit, read_limits
+from .._core.limits import merged_limits, read_limits
 from .._core.redact import printable
 from .._core.result import Decision
 from .._io.endpoints import Client, EndpointSurvey
@@ -116,17 +116,8 @@ def _endpoint(name: str, given: Mapping[str, Any], limits: Mapping[str, Any]) ->
         timeout=positive_duration(given, "timeout"),
         requests=requests,
         concurrency=bounded(given, "concurrency", 1, 64),
-        limits=_own_limits(given["limits"], limits),
+        limits=merged_limits(given["limits"], limits, DEFAULTS),
     )
-
-
-def _own_limits(own: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Optional[Limit]]:
-    """Return the limits of one endpoint: its own over those of all, level by level."""
-    merged = dict(common)
-    for check, limit in own.items():
-        both = isinstance(limit, Mapping) and isinstance(common.get(check), Mapping)
-        merged[check] = {**common[check], **limit} if both else limit
-    return read_limits(merged, DEFAULTS)
 
 
 def _http(given: Mapping[str, Any]) -> Target:
