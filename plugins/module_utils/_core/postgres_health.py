@@ -134,11 +134,21 @@ def _reachable(facts: Facts) -> Finding:
 
 def _not_read(judge: Judge, look: Look, failure: Failure) -> Iterator[Said]:
     for check in look.checks:
-        if check == "pool" and judge.policy.pool_size is None:
-            continue
-        if check == "standbys" and judge.policy.expected_standbys is None:
-            continue
-        yield from judge.unknown(check, f"{check} could not be read: {failure.words()}")
+        if not _is_moot(judge, check):
+            yield from judge.unknown(check, f"{check} could not be read: {failure.words()}")
+
+
+def _is_moot(judge: Judge, check: str) -> bool:
+    """Tell whether a check that could not be read would have had nothing to say here."""
+    archiver = judge.facts.rows.get("archiver", ())
+    moot = {
+        "pool": judge.policy.pool_size is None,
+        "standbys": judge.policy.expected_standbys is None,
+        "transaction_spike": judge.policy.previous is None,
+        "recovery_conflicts": not judge.facts.in_recovery,
+        "archive_backlog": bool(archiver) and archiver[0]["mode"] == "off",
+    }
+    return moot.get(check, False)
 
 
 # --- the inventory's own questions --------------------------------------------------------------------------------
@@ -220,8 +230,8 @@ def _statement(row: Row) -> dict[str, Any]:
     return {
         "id": row["id"] or "",
         "query": shown_statement(row),
-        "database": printable(row["database"], 63),
-        "role": printable(row["role"], 63),
+        "database": printable(row["database"] or "", 63),  # it may have been dropped, and so may the role
+        "role": printable(row["role"] or "", 63),
         "calls": row["calls"],
         "rows": row["rows"],
         "mean_seconds": tidy(row["mean_seconds"]),

@@ -206,11 +206,13 @@ class Judge:
         ``age``: seconds since the counter began; None where only the server's statistics say it.
         """
         self.counters[name] = value
-        now = self.facts.now
+        now, previous = self.facts.now, self.policy.previous
         if now is None:
             return None
-        began = self.facts.start["statistics_age"] if age is None else age
-        return growth(name, value, now, self.policy.previous, began, "the statistics began")
+        earlier = previous.values.get(name) if previous is not None else None
+        if age is None and (earlier is None or value is None or value < earlier):
+            age = self.facts.start["statistics_age"]  # of other statistics: only where nothing better is known
+        return growth(name, value, now, previous, age, "the statistics began")
 
 
 def tidy(value: Optional[float]) -> Union[int, float, None]:

@@ -169,6 +169,9 @@ def look_at_archiver(judge: Judge) -> Iterator[Said]:
 
 def look_at_archive_backlog(judge: Judge) -> Iterator[Said]:
     """Yield how many WAL files wait for the archive."""
+    archiver = judge.facts.rows.get("archiver", ())
+    if archiver and archiver[0]["mode"] == "off":
+        return
     files = judge.facts.rows["archive_backlog"][0]["files"]
     yield Sample("database.archiver.backlog", files, "count")
     words = f"{count_of(files, 'WAL file waits', 'WAL files wait')} for the archive"

@@ -16,8 +16,8 @@ from typing import Mapping
 
 SERVER = """
 SELECT pg_catalog.current_setting('server_version') AS version, pg_catalog.pg_is_in_recovery() AS in_recovery,
-       pg_catalog.clock_timestamp() AS now, pg_catalog.pg_postmaster_start_time() AS started, current_user::text AS role,
-       pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE') AS sees_all,
+       pg_catalog.clock_timestamp() AS now, pg_catalog.pg_postmaster_start_time() AS started,
+       current_user::text AS role, pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE') AS sees_all,
        extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_postmaster_start_time())::float8 AS uptime,
        pg_catalog.current_setting('data_checksums') = 'on' AS checksums
 """
