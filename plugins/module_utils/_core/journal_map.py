@@ -24,7 +24,7 @@ STATE_KEYS = ("counters", "breakers", "cursors", "usual", "signatures")
 MOST_STEPS, MOST_FINDINGS, MOST_SAMPLES, MOST_STATE_BYTES = 1000, 300, 2000, 65536
 _TEXT, _DETAIL, _NAME = 600, 1000, 200
 _METRIC = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,199}")
-_SECRET_NAME = re.compile(r"pass(word|wd|phrase)?$|_pass(word)?|secret|token|api_?key|private_key|credential", re.I)
+_SECRET_NAME = re.compile(r"(^|_)pass$|password|passwd|passphrase|secret|token|api_?key|private_key|credential", re.I)
 # Modules that tell no area of their own.
 _AREAS = (
     ("postgresql_backup", "backups"),
