@@ -25,6 +25,7 @@ _GROWTH_CHANCE = 0.001
 # is worth as much as this part of the readings (Rousseeuw and Croux, JASA 88 (1993), 1273: efficiency 37 %).
 _MAD = 0.6745
 _EFFICIENCY = 0.37
+_STEP_DAYS = 2
 _WEEKS = 4
 _GROWTH_POINTS = 7
 _PLACES = 60
@@ -100,14 +101,22 @@ def _without_spikes(points: Sequence[Point]) -> tuple[list[Point], list[Point]]:
 
 
 def _last_step(points: Sequence[Point]) -> Optional[Change]:
+    """Return the last growth that is far from the usual one, of a day or two: what lasts longer is another growth."""
     if len(points) < 5:
         return None
     rates = _increments(points)
     middle, far = _limit(rates, max(abs(y) for _, y in points))
-    for number in range(len(rates) - 1, -1, -1):
-        if abs(rates[number] - middle) > far:
-            width = points[number + 1][0] - points[number][0]
-            return Change(points[number + 1][0], STEP, (rates[number] - middle) * width)
+    signs = [0 if abs(rate - middle) <= far else 1 if rate > middle else -1 for rate in rates]
+    end = len(rates)
+    while end > 0:
+        start = end - 1
+        while start > 0 and signs[start - 1] == signs[end - 1]:
+            start -= 1
+        if signs[end - 1] and end - start <= _STEP_DAYS:
+            widths = [points[number + 1][0] - points[number][0] for number in range(start, end)]
+            size = math.fsum((rate - middle) * width for rate, width in zip(rates[start:end], widths))
+            return Change(points[end][0], STEP, size)
+        end = start
     return None
 
 
