@@ -145,6 +145,7 @@ class Forecast:
     days: Optional[float] = None
     days_low: Optional[float] = None
     days_high: Optional[float] = None
+    runbook: str = ""
     history: History = History()
     expected: tuple[tuple[float, float, float, float], ...] = ()
 

@@ -9,13 +9,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Iterable, Mapping, Optional, TypeVar
+from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence, TypeVar
 
 from .backup import Source
 from .errors import InvalidValue
 from .journal import FindingRow
 from .redact import printable
-from .report import SEVERITY, Backup, Forecast, Kpi
+from .report import SEVERITY, Backup, Forecast, History, Kpi
 from .report_format import duration
 from .result import OK, UNKNOWN
 
@@ -29,8 +29,6 @@ def epoch(text: Any) -> Optional[float]:
     >>> epoch("1970-01-01T01:00:00+01:00"), epoch("1970-01-01T00:00:00Z"), epoch(None), epoch("soon")
     (0.0, 0.0, None, None)
     """
-    if isinstance(text, (int, float)) and not isinstance(text, bool):
-        return float(text)
     try:
         moment = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
     except ValueError:
@@ -146,6 +144,62 @@ def _kpi(row: Mapping[str, Any]) -> Kpi:
         objective=number(objective.get("target")),
         budget_left=number(objective.get("budget_left_percent")),
     )
+
+
+def read_forecasts(rows: Iterable[Mapping[str, Any]], option: str = "forecasts") -> tuple[Forecast, ...]:
+    """Return the forecasts of a result of M(capacity_forecast), the worst first, and of those the soonest.
+
+    Raises:
+        InvalidValue: it is no such result.
+    """
+    found = []
+    for index, row in enumerate(rows):
+        if not {"name", "status", "days_to_limit"} <= set(row):
+            raise InvalidValue(
+                f"{option}[{index}] is no forecast of a result of capacity_forecast", hint="give its key forecasts"
+            )
+        found.append(_forecast(row))
+    return worst_first(sorted(found, key=lambda one: float("inf") if one.days is None else one.days))
+
+
+def _forecast(row: Mapping[str, Any]) -> Forecast:
+    reach, plot, labels = (row.get(key) for key in ("days_to_limit", "plot", "labels"))
+    reach = reach if isinstance(reach, Mapping) else {}
+    plot = plot if isinstance(plot, Mapping) else {}
+    names = [row.get("title") or row["name"], *(labels.values() if isinstance(labels, Mapping) else ())]
+    ahead = [_row(plot, key) for key in ("mean", "lower", "upper")]
+    return Forecast(
+        name=shown(" ".join(map(str, names)), _NAME),
+        host=shown(row.get("host"), _NAME),
+        status=verdict_of(row["status"]),
+        msg=shown(row.get("msg")),
+        unit=shown(row.get("unit"), 40),
+        value=number(row.get("level")),
+        limit=number(row.get("limit")),
+        days=number(reach.get("expected")),
+        days_low=number(reach.get("earliest")),
+        days_high=number(reach.get("latest")),
+        runbook=shown(row.get("runbook")),
+        history=History(tuple(_dated(_row(plot, "dates"), _row(plot, "values")))),
+        expected=tuple(
+            (at, low, mean, high)
+            for (at, mean), low, high in zip(_dated(_row(plot, "forecast_dates"), ahead[0]), ahead[1], ahead[2])
+            if number(low) is not None and number(high) is not None
+        ),
+    )
+
+
+def _row(plot: Mapping[str, Any], key: str) -> Sequence[Any]:
+    found = plot.get(key)
+    return found if isinstance(found, (list, tuple)) else ()
+
+
+def _dated(dates: Sequence[Any], values: Sequence[Any]) -> Iterator[tuple[float, float]]:
+    """Yield values with their moments: noon of their days."""
+    for date, raw in zip(dates, values):
+        at, value = epoch(f"{date}T12:00:00Z"), number(raw)
+        if at is not None and value is not None:
+            yield at, value
 
 
 def kpi_of_finding(finding: FindingRow) -> Kpi:

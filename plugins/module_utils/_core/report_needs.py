@@ -118,17 +118,16 @@ def _of_given(report: ReportData, writer: _Writer) -> list[Need]:
     found = []
     if KPIS not in listed:
         for kpi in report.kpis:
-            need = writer.need(kpi.status, KPIS, kpi.owner, f"{kpi.title}: {kpi.msg}", None, KPIS)
-            found.append(replace(need, command=kpi.runbook or need.command))
+            msg = f"{kpi.title}: {kpi.msg}"
+            found.append(writer.need(kpi.status, KPIS, kpi.owner, msg, None, kpi.runbook or KPIS))
     if CAPACITY not in listed:
-        found += [
-            writer.need(one.status, CAPACITY, one.host, f"{one.name}: {one.msg}", None, CAPACITY, one.host)
-            for one in report.forecasts
-        ]
+        for one in report.forecasts:
+            runbook = one.runbook or CAPACITY
+            found.append(writer.need(one.status, CAPACITY, one.host, one.msg, None, runbook, one.host))
     if BACKUPS not in listed:
         found += [
-            writer.need(one.status, BACKUPS, one.host, f"{one.source}: {one.msg}", one.taken, BACKUPS, one.host)
-            for one in report.backups
+            writer.need(copy.status, BACKUPS, copy.host, f"{copy.source}: {copy.msg}", copy.taken, BACKUPS, copy.host)
+            for copy in report.backups
         ]
     return [one for one in found if one.status != OK]
 

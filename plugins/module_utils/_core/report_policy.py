@@ -151,16 +151,20 @@ def read_objectives(raw: Iterable[Mapping[str, Any]]) -> tuple[Promise, ...]:
 
 
 def command_for(policy: Policy, name: str, host: str = "", inventory: str = "") -> str:
-    """Return the command of the runbook for an area, or of a runbook by its name.
+    """Return the command of the runbook for an area, or of a runbook by its name; a whole command stays as it is.
 
     >>> command_for(Policy("shop"), "database", "db1", "inventories/shop")
     'ansible-playbook -i inventories/shop playbooks/performance-check.yml --limit db1'
     >>> command_for(Policy("shop", runbooks={"database": "less /srv/wiki/db.md"}), "database", "db1")
     'less /srv/wiki/db.md'
+    >>> command_for(Policy("shop"), "emergency/outage.yml"), command_for(Policy("shop"), "make triage")
+    ('ansible-playbook playbooks/emergency/outage.yml', 'make triage')
     """
     if name in policy.runbooks:
         return printable(policy.runbooks[name])
-    runbook = AREA_RUNBOOKS.get(name, name)
+    if " " in name:
+        return printable(name)
+    runbook = AREA_RUNBOOKS.get(name, name).removeprefix("playbooks/").removesuffix(".yml")
     words = ["ansible-playbook", *(["-i", inventory] if inventory else []), f"playbooks/{runbook}.yml"]
     words += ["--limit", host] if host and host != "localhost" else []
     return printable(shlex.join(words))

@@ -9,6 +9,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import dataclass
 from typing import Any, Mapping, Optional, Sequence
 
 from .._core.journal import DAY_SECONDS, Series, day_of
@@ -57,6 +59,21 @@ def collect(journal: Journal, policy: Policy, now: float) -> Facts:
     )
 
 
+@dataclass(frozen=True)
+class _Source:
+    """Rows of readings, in buckets of so many seconds, with the columns of their least, mean and most."""
+
+    rows: Any
+    bucket: Any
+    seconds: float
+    columns: tuple[str, str, str]
+    where: tuple[Any, ...]
+
+    def moment(self, number: Any) -> float:
+        """Return the middle of a bucket."""
+        return (float(number) + 0.5) * self.seconds
+
+
 class _Reader:
     """Asks one journal for one report."""
 
@@ -99,16 +116,15 @@ class _Reader:
         columns = (steps.c.at, steps.c.host, steps.c.action, steps.c.target, steps.c.detail)
         query = sa.select(*columns).where(*ended).order_by(steps.c.at.desc(), steps.c.id.desc()).limit(_MOST_SESSIONS)
         counted = self._rows(sa.select(sa.func.count()).select_from(steps).where(*ended))[0][0]
-        return tuple(
-            SessionEnded(at, *(shown(text, 200) for text in texts)) for at, *texts in self._rows(query)
-        ), counted
+        newest = tuple(SessionEnded(at, *(shown(text, 200) for text in texts)) for at, *texts in self._rows(query))
+        return newest, int(counted)
 
     # --- readings over time -------------------------------------------------------------------------------------
 
     def plots(self, series: Sequence[Series]) -> tuple[Plot, ...]:
         """Return a plot for each metric that is wanted and known."""
         titles = {**PLOTS, **{metric: shown(metric, 120) for metric in self._policy.plots if metric not in PLOTS}}
-        found = []
+        found: list[Plot] = []
         for metric, title in titles.items():
             own = [one for one in series if one.metric == metric]
             if own and len(found) < _MOST_PLOTS:
@@ -119,53 +135,52 @@ class _Reader:
         unit = shown(own[0].unit, 40)
         if len(own) > MOST_LINES:
             return band_plot(plot_id, title, unit, self._bands(own), len(own))
-        means = self._means(own, _MOST_POINTS)
+        means = self._means(own)
         return lines_plot(plot_id, title, unit, {series_name(one): means[one.id] for one in own})
 
     def _bands(self, own: Sequence[Series]) -> list[tuple[float, float, float, float]]:
         """Return for each stretch of time its moment, and least, mean and most over all the series."""
-        source, column, scale, where = self._source(own)
-        low, mean, high = (source.c[name] for name in (("minimum", "mean", "maximum") if scale else ("value",) * 3))
-        bucket = column.label("bucket")
+        found = self._source(own)
+        low, mean, high = (found.rows.c[name] for name in found.columns)
+        bucket = found.bucket.label("bucket")
         query = sa.select(bucket, sa.func.min(low), sa.func.avg(mean), sa.func.max(high))
-        rows = self._rows(query.where(*where).group_by(bucket).order_by(bucket))
-        return [(_moment(number, scale), float(a), float(b), float(c)) for number, a, b, c in rows]
+        rows = self._rows(query.where(*found.where).group_by(bucket).order_by(bucket))
+        return [(found.moment(number), float(a), float(b), float(c)) for number, a, b, c in rows]
 
-    def _means(self, own: Sequence[Series], most: int) -> dict[int, tuple[tuple[float, float], ...]]:
+    def _means(self, own: Sequence[Series]) -> dict[int, tuple[tuple[float, float], ...]]:
         """Return for each series the mean of each stretch of time."""
-        source, column, scale, where = self._source(own)
-        bucket, value = column.label("bucket"), source.c["mean" if scale else "value"]
-        query = sa.select(source.c.series_id, bucket, sa.func.avg(value)).where(*where)
-        found: dict[int, list[tuple[float, float]]] = {one.id: [] for one in own}
-        for number, at, mean in self._rows(query.group_by(source.c.series_id, bucket).order_by(bucket)):
-            found[number].append((_moment(at, scale), float(mean)))
-        return {number: thinned(points, most) for number, points in found.items()}
+        found = self._source(own)
+        bucket, value = found.bucket.label("bucket"), found.rows.c[found.columns[1]]
+        query = sa.select(found.rows.c.series_id, bucket, sa.func.avg(value)).where(*found.where)
+        means: dict[int, list[tuple[float, float]]] = {one.id: [] for one in own}
+        for number, at, mean in self._rows(query.group_by(found.rows.c.series_id, bucket).order_by(bucket)):
+            means[number].append((found.moment(at), float(mean)))
+        return {number: tuple(points) for number, points in means.items()}
 
-    def _source(self, own: Sequence[Series]) -> tuple[Any, Any, bool, tuple[Any, ...]]:
-        """Return where the history of some series is read: table, bucket, whether it is of days, and the condition."""
+    def _source(self, own: Sequence[Series]) -> _Source:
+        """Return where the history of some series is read."""
         days, samples = table("sample_days"), table("samples")
-        ids = [one.id for one in own]
-        since_day = day_of(self._since)
-        oldest = self._rows(
-            sa.select(sa.func.min(days.c.day)).where(days.c.series_id.in_(ids), days.c.day >= since_day)
-        )
-        if oldest[0][0] is not None and oldest[0][0] < day_of(self._now) - _YOUNG_DAYS:
-            return days, days.c.day, True, (days.c.series_id.in_(ids), days.c.day >= since_day)
+        ids, since_day = [one.id for one in own], day_of(self._since)
+        wanted = (days.c.series_id.in_(ids), days.c.day >= since_day)
+        oldest = self._rows(sa.select(sa.func.min(days.c.day)).where(*wanted))[0][0]
+        if oldest is not None and oldest < day_of(self._now) - _YOUNG_DAYS:
+            stride = max(1, math.ceil((day_of(self._now) - oldest) / _MOST_POINTS))
+            return _Source(days, days.c.day // stride, stride * DAY_SECONDS, ("minimum", "mean", "maximum"), wanted)
         since = max(self._since, self._now - (_YOUNG_DAYS + 1) * DAY_SECONDS)
         hour = sa.cast(samples.c.at / _HOUR, sa.Integer)
-        return samples, hour, False, (samples.c.series_id.in_(ids), samples.c.at >= since)
+        return _Source(samples, hour, _HOUR, ("value",) * 3, (samples.c.series_id.in_(ids), samples.c.at >= since))
 
     def histories(self, series: Sequence[Series]) -> Mapping[str, History]:
         """Return the history of each metric that has one series."""
-        means = self._means(series, _MOST_SPARKS) if series else {}
-        return {one.metric: History(means[one.id]) for one in series}
+        means = self._means(series) if series else {}
+        return {one.metric: History(thinned(means[one.id], _MOST_SPARKS)) for one in series}
 
     def business(self, series: Sequence[Series]) -> tuple[Business, ...]:
         """Return the product's own figures with what they were a week before."""
         if not series:
             return ()
         last = self._last_of_days([one.id for one in series], day_of(self._since))
-        means = self._means(series, _MOST_SPARKS)
+        means = self._means(series)
         found = []
         for one in series:
             if one.id in last:
@@ -180,7 +195,7 @@ class _Reader:
                         value,
                         at,
                         before[-1] if before else None,
-                        History(means[one.id]),
+                        History(thinned(means[one.id], _MOST_SPARKS)),
                     )
                 )
         return tuple(found)
@@ -207,11 +222,6 @@ class _Reader:
             for number, at, value in self._rows(query.order_by(days.c.series_id, days.c.day)):
                 found.setdefault(number, []).append((float(at), float(value)))
         return found
-
-
-def _moment(number: Any, of_days: bool) -> float:
-    """Return the middle of a day, or the beginning of an hour."""
-    return float(number) * DAY_SECONDS + DAY_SECONDS / 2 if of_days else float(number) * _HOUR
 
 
 def series_name(one: Series) -> str:

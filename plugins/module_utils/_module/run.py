@@ -73,9 +73,9 @@ def run(
         task.progress.begin()
         result = _carry_out(start, task, check_mode=module.check_mode)
     except OpsError as error:
-        module.fail_json(**_failure(error, secrets))
+        module.fail_json(**failure_of(error, secrets))
     except Exception as error:  # noqa: BLE001  (the one net under all modules: nothing ends as a bare traceback)
-        module.fail_json(**_crash(error, secrets))
+        module.fail_json(**crash_of(error, secrets))
     else:
         for warning in result.pop("warnings"):
             module.warn(redact_text(warning, secrets))
@@ -96,13 +96,15 @@ def _carry_out(start: Callable[[Task], Operation], task: Task, check_mode: bool)
         operation.close()
 
 
-def _failure(error: OpsError, secrets: tuple[str, ...]) -> dict[str, Any]:
+def failure_of(error: OpsError, secrets: tuple[str, ...]) -> dict[str, Any]:
+    """Return what a failed module says."""
     hint = f" ({error.hint})" if error.hint else ""
     partial = {"changed": False, **error.partial}
     return dict(redact_value({**partial, "msg": error.message + hint, "failure": error.failure()}, secrets))
 
 
-def _crash(error: Exception, secrets: tuple[str, ...]) -> dict[str, Any]:
+def crash_of(error: Exception, secrets: tuple[str, ...]) -> dict[str, Any]:
+    """Return what a module says that met a bug."""
     where = traceback.format_exc().splitlines()[-12:]
     details = {"type": type(error).__name__, "traceback": where}
     failure = {"code": "bug", "hint": "please report it with the traceback", "details": details}
