@@ -36,7 +36,7 @@ from plugins.module_utils._io.journal_schema import REVISIONS, revision_of, upgr
 from plugins.module_utils._io.journal_spool import SpoolFile, folder_of, take_in
 from plugins.module_utils._io.journal_tables import REVISION, metadata
 from plugins.module_utils._io.journal_write import open_writer
-from tests.support.journals import (
+from tests.support.journal_records import (
     DAY,
     NOW,
     batch_of,
