@@ -63,37 +63,47 @@ def since_last_change(points: Sequence[Point]) -> History:
     return History(tuple(own), growth or step, tuple(outliers))
 
 
-def _increments(points: Sequence[Point]) -> list[float]:
-    """Return the growth by day from each reading to the next, without what is usual for the weekday."""
-    rates = [(after[1] - before[1]) / (after[0] - before[0]) for before, after in zip(points, points[1:])]
-    days = [weekday(point[0]) for point in points[1:]]
-    if len(rates) < _WEEKS * 7 or min(days.count(day) for day in range(7)) < _WEEKS:
-        return rates
-    usual = {day: median(rate for rate, own in zip(rates, days) if own == day) for day in range(7)}
-    return [rate - usual[day] for rate, day in zip(rates, days)]
+@dataclass(frozen=True)
+class _Growths:
+    """The growth by day from each reading to the next, the usual one, and how far from it a growth is a step."""
+
+    rates: tuple[float, ...]
+    middle: float
+    far: float
 
 
-def _limit(rates: Sequence[float], scale: float) -> tuple[float, float]:
-    """Return the usual growth and how far from it a growth is a step.
+def _growths(points: Sequence[Point]) -> _Growths:
+    """Return the growths without what is usual for the weekday, where four weeks of readings say what that is.
 
     Where most days grow by exactly the same, any other growth is far: then a thousandth of the level is the least.
     """
+    rates = _rates(points)
+    days = [weekday(point[0]) for point in points[1:]]
+    weeks = min(days.count(day) for day in range(7))
+    deflated = 1.0
+    if len(rates) >= _WEEKS * 7 and weeks >= _WEEKS:
+        usual = {day: median(rate for rate, own in zip(rates, days) if own == day) for day in range(7)}
+        rates = [rate - usual[day] for rate, day in zip(rates, days)]
+        deflated = 1 + 2 / weeks  # what is taken away is made of the same few readings
     middle = median(rates)
-    spread = median(abs(rate - middle) for rate in rates) / _MAD
+    spread = median(abs(rate - middle) for rate in rates) / _MAD * deflated
     freedom = max(_EFFICIENCY * len(rates), 1.0)
     far = t_quantile(1 - _STEP_CHANCE / 2 / len(rates), freedom) * spread
-    return middle, max(far, scale / 1000)
+    return _Growths(tuple(rates), middle, max(far, max(abs(y) for _, y in points) / 1000))
+
+
+def _rates(points: Sequence[Point]) -> list[float]:
+    return [(after[1] - before[1]) / (after[0] - before[0]) for before, after in zip(points, points[1:])]
 
 
 def _without_spikes(points: Sequence[Point]) -> tuple[list[Point], list[Point]]:
     """Return the readings without single ones that leave the trend and come back to it, and those."""
     if len(points) < 5:
         return list(points), []
-    rates = _increments(points)
-    middle, far = _limit(rates, max(abs(y) for _, y in points))
-    spikes = []
+    growths = _growths(points)
+    far, spikes = growths.far, []
     for number in range(1, len(points) - 1):
-        there, back = rates[number - 1] - middle, rates[number] - middle
+        there, back = (rate - growths.middle for rate in growths.rates[number - 1 : number + 1])
         if abs(there) > far and abs(back) > far and there * back < 0 and abs(there + back) < max(far, abs(there) / 4):
             spikes.append(number)
     lonely = [n for n in spikes if n - 1 not in spikes and n + 1 not in spikes]
@@ -101,23 +111,34 @@ def _without_spikes(points: Sequence[Point]) -> tuple[list[Point], list[Point]]:
 
 
 def _last_step(points: Sequence[Point]) -> Optional[Change]:
-    """Return the last growth that is far from the usual one, of a day or two: what lasts longer is another growth."""
+    """Return the last growth that is far from the usual one and of which half stays.
+
+    It is of a day or two: what lasts longer is another growth.
+    """
     if len(points) < 5:
         return None
-    rates = _increments(points)
-    middle, far = _limit(rates, max(abs(y) for _, y in points))
-    signs = [0 if abs(rate - middle) <= far else 1 if rate > middle else -1 for rate in rates]
-    end = len(rates)
+    growths = _growths(points)
+    middle, far = growths.middle, growths.far
+    signs = [0 if abs(rate - middle) <= far else 1 if rate > middle else -1 for rate in growths.rates]
+    end = len(signs)
     while end > 0:
         start = end - 1
         while start > 0 and signs[start - 1] == signs[end - 1]:
             start -= 1
         if signs[end - 1] and end - start <= _STEP_DAYS:
             widths = [points[number + 1][0] - points[number][0] for number in range(start, end)]
-            size = math.fsum((rate - middle) * width for rate, width in zip(rates[start:end], widths))
-            return Change(points[end][0], STEP, size)
+            size = math.fsum((rate - middle) * width for rate, width in zip(growths.rates[start:end], widths))
+            if _moved(points, start, end) * signs[end - 1] > abs(size) / 2:
+                return Change(points[end][0], STEP, size)
         end = start
     return None
+
+
+def _moved(points: Sequence[Point], start: int, end: int) -> float:
+    """Return how much higher the week from reading ``end`` on is than that up to ``start``, beyond the usual growth."""
+    before, since = points[max(0, start - 6) : start + 1], points[end : end + 7]
+    gap = median(day for day, _ in since) - median(day for day, _ in before)
+    return median(value for _, value in since) - median(value for _, value in before) - gap * median(_rates(points))
 
 
 def _places(number: int) -> range:
@@ -131,7 +152,7 @@ def _growth_break(points: Sequence[Point]) -> Optional[Change]:
     both sides; the level is shared by the places (Bonferroni). With deviations around a line the growths of
     neighbouring days cancel out, which makes the test more careful, not less.
     """
-    rates = [(after[1] - before[1]) / (after[0] - before[0]) for before, after in zip(points, points[1:])]
+    rates = _rates(points)
     places = _places(len(rates))
     if not places:
         return None
