@@ -39,10 +39,16 @@ options:
     default: 30s
 requirements:
   - redis (redis-py, 4.2 or newer) on the host where the module runs
-  - redis-server and redis-check-rdb on the host where the module runs, of the server's release or newer
 notes:
   - >-
     A failure of the server has C(failure.code): V(connection_failed), V(authentication_failed),
     V(insufficient_privilege), V(server_loading), V(server_gone), V(timed_out), V(unknown_command), V(driver_missing),
     V(redis_failed).
+"""
+
+    # Modules that load a copy into a server of their own.
+    COPIES = r"""
+options: {}
+requirements:
+  - redis-server and redis-check-rdb on the host where the module runs, of the server's release or newer
 """

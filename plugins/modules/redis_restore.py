@@ -107,6 +107,7 @@ extends_documentation_fragment:
   - oncall.runbooks.repository
   - oncall.runbooks.repository.source
   - oncall.runbooks.redis
+  - oncall.runbooks.redis.copies
 author:
   - The oncall.runbooks maintainers (@oncall-runbooks)
 """

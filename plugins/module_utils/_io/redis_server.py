@@ -26,7 +26,10 @@ class RedisFailed(OpsError):
 
 @dataclass(frozen=True)
 class RedisTarget:
-    """Where and how to connect: never print ``password``. ``timeout`` in seconds, of one command."""
+    """Where and how to connect: never print ``password``. ``timeout`` in seconds, of one command.
+
+    ``client_name`` is what the server shows for us; "" needs no right to set it.
+    """
 
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
@@ -36,6 +39,7 @@ class RedisTarget:
     tls: bool = False
     ca_cert: str = ""
     timeout: float = 30.0
+    client_name: str = "oncall.runbooks"
 
     def label(self) -> str:
         """Return the target for messages."""
@@ -187,7 +191,7 @@ def _make_client(target: RedisTarget, db: int) -> Any:
         "retry": redis.retry.Retry(
             redis.backoff.NoBackoff(), 0
         ),  # a command that was sent twice could be carried out twice
-        "client_name": "oncall.runbooks",
+        "client_name": target.client_name or None,
     }
     if int(redis.__version__.split(".")[0]) >= 5:
         options["protocol"] = 2  # answers in the same form whatever the driver's release: digests are made of them
