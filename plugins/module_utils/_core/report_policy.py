@@ -42,8 +42,7 @@ AREA_AGES: Mapping[str, float] = {"security": 8 * 86400.0, "capacity": 8 * 86400
 # What is drawn when the journal has it, with its title.
 PLOTS: Mapping[str, str] = {
     "availability.latency.p95": "Response time, p95",
-    "availability.success_percent": "Availability",
-    "availability.error_percent": "Errors",
+    "availability.up": "Availability",
     "external_apis.latency.p95": "External APIs, p95",
     "external_apis.error_percent": "External APIs, errors",
     "ingestion.events": "Events ingested",
@@ -54,6 +53,7 @@ PLOTS: Mapping[str, str] = {
     "database.replication.lag": "Replication lag",
     "database.size_bytes": "Database size",
     "redis.memory.used_percent": "Redis memory",
+    "redis.hit_ratio": "Redis cache hits",
     "host.cpu.used_percent": "CPU",
     "host.memory.used_percent": "Memory",
     "host.disk.used_percent": "Disk",
