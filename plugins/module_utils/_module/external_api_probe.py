@@ -116,7 +116,7 @@ def _api(name: str, given: Mapping[str, Any], limits: Mapping[str, Any]) -> Api:
         raise InvalidValue(f"max_quota_share must be more than 0 and at most 100 %, not {share:g}")
     oauth = _oauth(given["oauth"])
     if oauth is not None and (given["bearer_token"] is not None or given["username"] is not None):
-        raise InvalidValue("oauth gets the token: bearer_token and username exclude it")
+        raise InvalidValue("bearer_token and username exclude oauth")
     breaker = given["breaker"]
     return Api(
         name=name,
