@@ -18,7 +18,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator, Validati
 from .._core.errors import InvalidValue, OpsError
 from .._core.health import combine, unread
 from .._core.result import Decision, render_decision
-from .._core.samples import AVAILABILITY, BACKUPS, DATABASE, HOST, INGESTION, SECURITY
+from .._core.samples import APIS, AVAILABILITY, BACKUPS, DATABASE, HOST, INGESTION, REDIS, SECURITY
 from .._core.units import count_of
 from .._io.as_user import UserProcess
 from .info import InfoOperation
@@ -40,9 +40,9 @@ class Area(Protocol):
 
 
 def _availability() -> tuple[ArgumentSpec, Start]:
-    from .http_probe import HttpProbes, http_probe_spec
+    from .http_probe import HttpProbe, http_probe_spec
 
-    return http_probe_spec(), HttpProbes
+    return http_probe_spec(), HttpProbe
 
 
 def _backups() -> tuple[ArgumentSpec, Start]:
@@ -59,6 +59,12 @@ def _database() -> tuple[ArgumentSpec, Start]:
     return postgres_health_spec().merge(postgres_spec()), PostgresHealth
 
 
+def _external_apis() -> tuple[ArgumentSpec, Start]:
+    from .external_api_probe import ExternalApiProbe, external_api_probe_spec
+
+    return external_api_probe_spec(), ExternalApiProbe
+
+
 def _host() -> tuple[ArgumentSpec, Start]:
     from .host_health import HostHealth, host_health_spec
 
@@ -72,6 +78,12 @@ def _ingestion() -> tuple[ArgumentSpec, Start]:
     return ingestion_spec().merge(postgres_spec()), IngestionInfo
 
 
+def _redis() -> tuple[ArgumentSpec, Start]:
+    from .redis_health import RedisHealth, redis_health_spec
+
+    return redis_health_spec(), RedisHealth
+
+
 def _security() -> tuple[ArgumentSpec, Start]:
     from .security_updates import SecurityUpdates, security_updates_spec
 
@@ -81,7 +93,9 @@ def _security() -> tuple[ArgumentSpec, Start]:
 AREAS: Mapping[str, Area] = {
     AVAILABILITY: _availability,
     DATABASE: _database,
+    REDIS: _redis,
     INGESTION: _ingestion,
+    APIS: _external_apis,
     HOST: _host,
     BACKUPS: _backups,
     SECURITY: _security,
