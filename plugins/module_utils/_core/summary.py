@@ -257,7 +257,7 @@ def todos(summary: Summary) -> tuple[Todo, ...]:
             line.area or line.step,
             notice.msg,
             tuple(hosts),
-            _next(summary, notice),
+            _next(summary, line, notice),
             _command(summary, line, notice, hosts),
         )
         for notice, (line, hosts) in found.items()
@@ -278,11 +278,19 @@ def _notices(summary: Summary) -> Iterator[tuple[Line, Notice]]:
             yield line, Notice("step_failed", WARNING, f"{count_of(line.failed, 'action')} failed: {line.msg}")
 
 
-def _next(summary: Summary, notice: Notice) -> str:
-    """Return what a decision point says; what could not be judged needs one of its very name."""
+def _next(summary: Summary, line: Line, notice: Notice) -> str:
+    """Return what a decision point says; what could not be judged needs one of its very name.
+
+    A point names a check, a check of an area (``redis.memory``) or a whole area (``redis.*``); the nearest one counts.
+    """
+    names = [notice.check, *([f"{line.area}.{notice.check}", f"{line.area}.*"] if line.area else [])]
+    for name in names[1:2] + names[:1]:
+        for point in summary.decision_points:
+            related = notice.status != UNKNOWN and any(name.startswith(f"{known}:") for known in point.checks)
+            if related or name in point.checks:
+                return point.then
     for point in summary.decision_points:
-        related = notice.status != UNKNOWN and any(notice.check.startswith(f"{known}:") for known in point.checks)
-        if related or notice.check in point.checks:
+        if notice.status != UNKNOWN and names[-1] in point.checks:
             return point.then
     return notice.hint
 

@@ -58,6 +58,19 @@ def test_what_needs_a_person_names_the_area_and_the_runbook() -> None:
     assert (todo.step, todo.next, todo.hosts) == ("database", "run playbooks/emergency.yml", ("db1",))
 
 
+def test_the_nearest_decision_point_counts() -> None:
+    points = (
+        DecisionPoint("a", "any memory", ("memory",)),
+        DecisionPoint("b", "all of redis", ("redis.*",)),
+        DecisionPoint("c", "the memory of redis", ("redis.memory",)),
+    )
+    lines = looked("c1", area("redis", "critical", "x", "memory"), area("host", "critical", "y", "memory"))
+    lines += looked("c2", area("redis", "warning", "z", "latency"))
+    lines += looked("c3", area("redis", "unknown", "u", "latency"))
+    said = {todo.msg: todo.next for todo in todos(Summary("daily", tuple(lines), decision_points=points))}
+    assert said == {"x": "the memory of redis", "y": "any memory", "z": "all of redis", "u": ""}
+
+
 def test_items_of_a_loop_may_have_areas() -> None:
     item = {"areas": {"host": area("host", "ok", "fine"), "logs": area("logs", "ok", "fine")}}
     assert [part["area"] for part, _failed in parts_of({"results": [item, {"skipped": True}]}, False)] == [
