@@ -53,14 +53,21 @@ def covers(names: tuple[str, ...], host: str) -> bool:
     """
     wanted = _canonical(host)
     head, _dot, rest = wanted.partition(".")
-    return any(name == wanted or (bool(head) and bool(rest) and name == f"*.{rest}") for name in map(_canonical, names))
+    star = f"*.{rest}" if head and rest and not _is_address(wanted) else wanted
+    return any(name in (wanted, star) for name in map(_canonical, names))
 
 
 def _canonical(name: str) -> str:
+    bare = name.strip("[]")
+    return str(ipaddress.ip_address(bare)) if _is_address(bare) else name.lower().rstrip(".")
+
+
+def _is_address(name: str) -> bool:
     try:
-        return str(ipaddress.ip_address(name.strip("[]")))
+        ipaddress.ip_address(name)
     except ValueError:
-        return name.lower().rstrip(".")
+        return False
+    return True
 
 
 def faults_of(look: CertificateLook, now: datetime) -> tuple[str, ...]:

@@ -125,9 +125,7 @@ def _judge_text(expected: Expectation, answer: Answer, text: str) -> Optional[st
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):  # the latter: a body of nothing but brackets
-        return (
-            f"status {answer.status}, but the body is no JSON" + ", at least not as far as it was read" * answer.is_cut
-        )
+        return f"status {answer.status}, but the body is no JSON" + ", as far as it was read" * answer.is_cut
     wrong = [_difference(body, assertion) for assertion in expected.assertions]
     return "; ".join(text for text in wrong if text) or None
 
