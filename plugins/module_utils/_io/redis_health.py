@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from typing import Any, Callable, Mapping, Optional, TypeVar, Union
 
-from .._core.errors import OpsError
+from .._core.errors import OpsError, TimedOut
 from .._core.readings import Unread
 from .._core.redis_facts import RedisFacts, SlowCommand, parse_cluster, parse_slow_log
 from .clock import Clock
+from .errand import Errand
 from .redis_server import RedisFailed, RedisServer
 
 _SLOW_ENTRIES = 128
@@ -24,8 +25,13 @@ T = TypeVar("T")
 
 
 def read_redis(server: RedisServer, clock: Clock, pings: int, seconds: float) -> RedisFacts:
-    """Return the facts; no question is asked any more once ``seconds`` are over."""
-    return _Interview(server, clock, clock.monotonic() + seconds).hold(pings)
+    """Return the facts within ``seconds``, however slowly the answers come; half of them is for the last question."""
+    interview = Errand(lambda: _Interview(server, clock, clock.monotonic() + seconds / 2).hold(pings))
+    try:
+        return interview.wait(seconds)
+    except TimedOut as error:
+        label = server.target.label()
+        return RedisFacts(label, f"ask redis {label}: {error.message}, its answer never ended", error.code)
 
 
 class _Interview:
@@ -118,5 +124,5 @@ def _text(value: Any) -> str:
 
 
 def _pairs(answer: Any) -> dict[str, str]:
-    texts = [_text(one) for one in answer]
+    texts = [_text(one) for one in answer] if isinstance(answer, list) else []
     return dict(zip(texts[::2], texts[1::2]))

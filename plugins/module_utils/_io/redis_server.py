@@ -137,6 +137,11 @@ class RedisServer:
             raise RedisFailed(
                 f"{what} on redis {self.target.label()}: {printable(str(error), 300)}", code=code, hint=hint
             ) from error
+        except (ValueError, TypeError, AttributeError, LookupError) as error:  # the driver could not read the answer
+            self.close()
+            raise RedisFailed(
+                f"{what} on redis {self.target.label()}: the answer makes no sense", hint="is it a Redis server?"
+            ) from error
 
 
 def _text(value: Any) -> str:

@@ -55,13 +55,13 @@ class RedisHealth(InfoOperation):
         if timeout <= 0:
             raise InvalidValue("timeout must be longer than nothing")
         self._expected = Expected("" if role == "any" else role, replicas)
-        self._asking = timeout / 2  # the last question may take the other half
+        self._timeout = timeout
         target = redis_target(params)
         self._server = RedisServer(replace(target, timeout=min(target.timeout, timeout / 2), client_name=""))
 
     def decide(self) -> Decision:
         """Read the server against its limits."""
-        facts = read_redis(self._server, self._clock, self._pings, self._asking)
+        facts = read_redis(self._server, self._clock, self._pings, self._timeout)
         return decide(facts, self._limits, self._expected, Moment(self._clock.now(), self._previous))
 
     def close(self) -> None:
