@@ -256,7 +256,7 @@ forecasts:
       type: dict
       returned: always
       sample: {model: line, confidence: 0.95, per_day: 0.42, per_day_lower: 0.39, per_day_upper: 0.45, deviation: 0.8, r_squared: 0.97}
-    history_days: {description: Days since the last change that readings cover., type: float, returned: always, sample: 62.0}
+    history_days: {description: Days since the last change that readings cover., type: int, returned: always, sample: 62}
     points_used: {description: Days of it with readings., type: int, returned: always, sample: 61}
     outliers: {description: Days that were left out., type: list, elements: str, returned: always, sample: []}
     change:

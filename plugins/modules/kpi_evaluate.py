@@ -59,8 +59,8 @@ options:
               - V(mean) by default.
             type: raw
       unit:
-        description: Unit of the readings, for example V(%), V(s), V(bytes), V(count), V(per_hour). Readings in another
-          one are not compared. Needed.
+        description: Unit of the KPI, for example V(%), V(s), V(bytes), V(count), V(per_hour). Readings in V(ratio) are turned
+          into V(%), those V(per_second) into V(per_minute) or V(per_hour), and back. Others are not compared. Needed.
         type: raw
       direction:
         description: V(higher_is_worse) (the default) or V(lower_is_worse).

@@ -75,9 +75,10 @@ class _Growths:
 def _growths(points: Sequence[Point]) -> _Growths:
     """Return the growths without what is usual for the weekday, where four weeks of readings say what that is.
 
-    Where most days grow by exactly the same, any other growth is far: then a thousandth of the level is the least.
+    Where most days grow by nearly the same, any other growth would be far, but for the least that counts.
     """
     rates = _rates(points)
+    least = _least(points)
     days = [weekday(point[0]) for point in points[1:]]
     weeks = min(days.count(day) for day in range(7))
     deflated = 1.0
@@ -89,7 +90,15 @@ def _growths(points: Sequence[Point]) -> _Growths:
     spread = median(abs(rate - middle) for rate in rates) / _MAD * deflated
     freedom = max(_EFFICIENCY * len(rates), 1.0)
     far = t_quantile(1 - _STEP_CHANCE / 2 / len(rates), freedom) * spread
-    return _Growths(tuple(rates), middle, max(far, max(abs(y) for _, y in points) / 1000))
+    return _Growths(tuple(rates), middle, max(far, least))
+
+
+def _least(points: Sequence[Point]) -> float:
+    """Return the least move that counts, however certain: a day's usual growth and a thousandth of the level.
+
+    Readings are not taken at the same time of each day.
+    """
+    return max(max(abs(y) for _, y in points) / 1000, median(abs(rate) for rate in _rates(points)))
 
 
 def _rates(points: Sequence[Point]) -> list[float]:
@@ -161,7 +170,7 @@ def _growth_break(points: Sequence[Point]) -> Optional[Change]:
         return None
     before, since = rates[:place], rates[place:]
     size = math.fsum(since) / len(since) - math.fsum(before) / len(before)
-    return Change(points[place][0], GROWTH, size)
+    return Change(points[place][0], GROWTH, size) if abs(size) * len(since) > _least(points) else None
 
 
 def _line_break(points: Sequence[Point]) -> Optional[Change]:
@@ -173,12 +182,13 @@ def _line_break(points: Sequence[Point]) -> Optional[Change]:
     places = _places(len(points))
     if not places:
         return None
-    whole = _squares(line_of(points, weekly=False))
+    single = line_of(points, weekly=False)
+    whole = _squares(single)
     place = _best_place(points, places)
     before, since = line_of(points[:place], weekly=False), line_of(points[place:], weekly=False)
     left, freedom = _squares(before) + _squares(since), len(points) - 4
     tiny = (1e-9 * max(abs(y) for _, y in points)) ** 2 * len(points)
-    if whole <= tiny:
+    if whole <= tiny or max(abs(y - single.mean_at(x)) for x, y in points) <= _least(points):
         return None
     certain = left <= tiny or f_tail((whole - left) / 2 / (left / freedom), 2, freedom) < _GROWTH_CHANCE / len(places)
     independent = min(durbin_watson(points[:place], before), durbin_watson(points[place:], since)) >= _WANDERING

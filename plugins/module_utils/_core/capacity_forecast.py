@@ -154,8 +154,9 @@ def _newest(series: Series, days: Sequence[Day], now: float) -> tuple[Optional[f
 def daily_points(resource: Resource, series: Series, days: Sequence[Day], now: float) -> tuple[Point, ...]:
     """Return a point for each day: what is kept of it, or else what its raw readings give.
 
-    A mean, maximum or minimum stands at noon, the last reading at the end of the day. Today counts when it has at least
-    half as many readings as a day usually has: the mean of a morning is not that of a day.
+    A mean, maximum or minimum stands at noon, the last reading at the end of the day; of today in the middle and at the
+    end of what is over of it. Today counts when it has at least half as many readings as a day usually has: the mean of
+    a morning is not that of a day.
     """
     today, first = day_of(now), day_of(now) - math.ceil(resource.history) + 1
     known = {day.day: day for day in days if first <= day.day <= today}
@@ -164,8 +165,9 @@ def daily_points(resource: Resource, series: Series, days: Sequence[Day], now: f
             known.setdefault(number, day)
     usual = median([day.count for day in known.values() if day.day != today] or [0])
     place = 1.0 if resource.daily == "last" else 0.5
+    over = now / DAY_SECONDS - today
     return tuple(
-        (min(day.day + place, now / DAY_SECONDS), _value(day, resource.daily))
+        (day.day + (place * over if day.day == today else place), _value(day, resource.daily))
         for _number, day in sorted(known.items())
         if day.day != today or day.count >= usual / 2
     )
@@ -188,8 +190,12 @@ def _value(day: Day, daily: str) -> float:
 
 def _missing(resource: Resource, points: Sequence[Point]) -> tuple[float, int]:
     """Return how many days and how many daily values more are needed."""
-    covered = points[-1][0] - points[0][0] + 1 if points else 0.0
-    return max(0.0, resource.min_history - covered), max(0, resource.min_points - len(points))
+    return max(0.0, resource.min_history - covered_days(points)), max(0, resource.min_points - len(points))
+
+
+def covered_days(points: Sequence[Point]) -> int:
+    """Return how many days there are from the first to the last; the last reading of a day stands at its very end."""
+    return math.ceil(points[-1][0]) - math.ceil(points[0][0]) + 1 if points else 0
 
 
 def _reach(ahead: Sequence[Forecast], limit: float, resource: Resource) -> Reach:

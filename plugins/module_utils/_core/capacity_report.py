@@ -14,7 +14,17 @@ from typing import Any, Iterator, Mapping, Optional, Sequence
 
 from .capacity import LimitSource, Resource
 from .capacity_change import STEP, Change
-from .capacity_forecast import FORESEEN, FULL, NO_LIMIT, OTHER_UNIT, STALE, TOO_SHORT, Outlook, Reach
+from .capacity_forecast import (
+    FORESEEN,
+    FULL,
+    NO_LIMIT,
+    OTHER_UNIT,
+    STALE,
+    TOO_SHORT,
+    Outlook,
+    Reach,
+    covered_days,
+)
 from .journal import DAY_SECONDS
 from .kpi import HIGHER_IS_WORSE, LOWER_IS_WORSE
 from .redact import printable
@@ -94,12 +104,8 @@ def sentence(outlook: Outlook) -> str:
 
 
 def _too_short(outlook: Outlook) -> str:
-    needs = []
-    if outlook.missing_days > 0:
-        needs.append(f"{count_of(math.ceil(outlook.missing_days), 'more day')}")
-    if outlook.missing_points > 0:
-        needs.append(f"readings of {count_of(outlook.missing_points, 'more day')}")
-    return f"{' with '.join(needs)} needed{_changed(outlook)}"
+    more = max(math.ceil(outlook.missing_days), outlook.missing_points)
+    return f"readings of {count_of(more, 'more day')} needed{_changed(outlook)}"
 
 
 def _changed(outlook: Outlook) -> str:
@@ -167,7 +173,7 @@ def rendered(outlook: Outlook) -> dict[str, Any]:
         "days_to_limit": None if outlook.reach is None else _rounded_reach(outlook.reach),
         "date": None if outlook.reach is None or outlook.reach.expected is None else _reached_on(outlook),
         "trend": None if outlook.trend is None else _rendered_trend(outlook),
-        "history_days": round(points[-1][0] - points[0][0] + 1, 1) if points else 0.0,
+        "history_days": covered_days(points),
         "points_used": len(points),
         "outliers": [_date(day) for day, _value in outlook.history.outliers] if outlook.history is not None else [],
         "change": _rendered_change(outlook.history.change if outlook.history is not None else None),

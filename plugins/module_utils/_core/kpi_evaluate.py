@@ -16,7 +16,7 @@ from .kpi_attain import Attainment, attainment, level_of
 from .kpi_breach import NOT_KNOWN, PENDING, REACHED, Breach, sustained
 from .kpi_steps import Step, aggregated, steps
 from .result import CRITICAL, OK, UNKNOWN, worst
-from .source import Series, short_unit
+from .source import Series, converted
 
 # A series that is silent for longer than this, and is not named in the inventory, is of something that is gone.
 _GONE_SECONDS = 7 * 86400.0
@@ -104,8 +104,9 @@ def _age(one: Series, now: float) -> float:
 
 def _sort_out(kpi: Kpi, found: Sequence[Series], now: float) -> tuple[list[Series], Silence]:
     """Return the series that count, and what is silent."""
-    other_unit = tuple(one for one in found if short_unit(one.unit) != kpi.unit)
-    usable = [one for one in found if short_unit(one.unit) == kpi.unit]
+    in_unit = [converted(one, kpi.unit) for one in found]
+    other_unit = tuple(one for one, same in zip(found, in_unit) if same is None)
+    usable = [one for one in in_unit if one is not None]
     limit = max(_GONE_SECONDS, _GONE_AGES * kpi.max_age)
     alive = any(_age(one, now) <= limit for one in usable)
     gone = tuple(one for one in usable if alive and _age(one, now) > limit and one.host not in kpi.selector.hosts)

@@ -20,6 +20,7 @@ SOURCE_KEYS = ("metric", "hosts", "labels", "aggregate")
 
 _METRIC = re.compile(r"[a-z][a-z0-9_]*(\.[a-zA-Z0-9_-]+)+")
 _PATTERN = re.compile(r"[*?\[]")
+_SCALES = ({"ratio": 100.0, "%": 1.0}, {"per_second": 3600.0, "per_minute": 60.0, "per_hour": 1.0})
 _UNITS = {"seconds": "s", "second": "s", "percent": "%", "day": "days"}
 
 
@@ -101,6 +102,23 @@ def short_unit(unit: str) -> str:
     ('s', '%', 'count')
     """
     return _UNITS.get(unit, unit)
+
+
+def converted(series: Series, unit: str) -> Optional[Series]:
+    """Return a series in another unit; None where the one cannot be turned into the other.
+
+    >>> converted(Series("web1", {}, "ratio", ((0.0, 0.5),)), "%")
+    Series(host='web1', labels={}, unit='%', samples=((0.0, 50.0),))
+    """
+    own = short_unit(series.unit)
+    if own == unit:
+        return series
+    for scale in _SCALES:
+        if own in scale and unit in scale:
+            factor = scale[own] / scale[unit]
+            samples = tuple((at, value * factor) for at, value in series.samples)
+            return Series(series.host, series.labels, unit, samples)
+    return None
 
 
 def sample_unit(unit: str) -> str:

@@ -88,10 +88,10 @@ def test_a_limit_that_is_reached_needs_no_history() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        (growing(50, 1, 3), "4 more days with readings of 4 more days needed"),
+        (growing(50, 1, 3), "readings of 4 more days needed"),
         (
             [*growing(80, 1, 40), 30, 31, 32],
-            "4 more days with readings of 4 more days needed since it went down by 51 %",
+            "readings of 4 more days needed since it went down by 51 %",
         ),
     ],
 )

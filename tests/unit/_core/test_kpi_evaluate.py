@@ -104,9 +104,15 @@ def test_readings_of_the_future_do_not_count() -> None:
 
 
 def test_another_unit_is_not_compared() -> None:
-    verdict = judge(kpi(), series(*each_minute(0.001, 10), unit="ratio"))
+    verdict = judge(kpi(), series(*each_minute(0.001, 10), unit="bytes"))
     assert verdict.status == "unknown"
-    assert "read in ratio, not in %" in finding(verdict).msg
+    assert "read in bytes, not in %" in finding(verdict).msg
+
+
+def test_a_unit_of_the_same_kind_is_turned_into_the_asked_one() -> None:
+    assert judge(kpi(), series(*each_minute(0.02, 10), unit="ratio")).value == pytest.approx(2)
+    hourly = kpi(unit="per_hour", warning=100, critical=200)
+    assert judge(hourly, series(*each_minute(1, 10), unit="per_minute")).value == pytest.approx(60)
 
 
 class TestSeveralHosts:
