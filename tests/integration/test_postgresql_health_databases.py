@@ -27,10 +27,16 @@ def looked_for(database: Database, check: str, wanted: str, of: str | None = Non
     return result
 
 
+def wait_until_old(database: Database) -> None:
+    """Wait until the statistics are older than a second: the moments of runs are kept to the second."""
+    age = "SELECT clock_timestamp() - coalesce(stats_reset, '-infinity') > '1.1 s' FROM pg_stat_database"
+    query = f"{age} WHERE datname = current_database()"
+    eventually(lambda: database.fetch(query) == [(True,)], "the statistics to be a second old")
+
+
 def previous_of(database: Database, check: str) -> dict[str, Any]:
-    """Return the counters of a run: moments are kept to the second, so the database must be older than one."""
-    age = "SELECT clock_timestamp() - coalesce(stats_reset, '-infinity') > '1.1 s' FROM pg_stat_database WHERE datname = %s"
-    eventually(lambda: database.fetch(age, database.name) == [(True,)], "the statistics to be a second old")
+    """Return the counters of a run."""
+    wait_until_old(database)
     return dict(look(database, limits=only(check))["counters"])
 
 

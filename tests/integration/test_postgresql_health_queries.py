@@ -65,7 +65,6 @@ def test_each_row_is_a_reading_of_its_own(shop: Database) -> None:
         ("WITH gone AS (DELETE FROM orders RETURNING 1) SELECT count(*) FROM gone", "DECLARE CURSOR|read-only"),
         ("SELECT nextval('numbers')", "read-only"),
         ("DROP TABLE orders", "cannot open"),
-        ("SELECT lo_create(0)", "read-only"),
     ],
 )
 def test_what_is_no_answer_is_unknown_and_nothing_can_be_written(shop: Database, query: str, said: str) -> None:

@@ -54,6 +54,8 @@ def test_an_archive_that_fails_is_told_with_what_waits_for_it(own: Database) -> 
     assert status(result, "archive_backlog") == "warning" and sample(result, "database.archiver.backlog") >= 1
     own.execute("ALTER SYSTEM SET archive_command = 'true'")
     own.execute("SELECT pg_reload_conf()")
+    own.execute("INSERT INTO public.t VALUES (1)")
+    own.execute("SELECT pg_switch_wal()")  # wakes the archiver, which rests after some failures
     mended = looked_for(own, "archiver", "ok", limits=limits)
     assert words(mended, "archiver") == "archiving works"
 

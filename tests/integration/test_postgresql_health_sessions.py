@@ -89,7 +89,8 @@ def test_a_prepared_transaction_that_was_forgotten_is_named(database: Database) 
     connection.cursor().execute("INSERT INTO public.t VALUES (1)")
     connection.cursor().execute("PREPARE TRANSACTION 'left\x1b[31m behind'")
     connection.close()
-    age = "SELECT extract(epoch FROM clock_timestamp() - prepared) FROM pg_prepared_xacts WHERE database = current_database()"
+    age = "SELECT extract(epoch FROM clock_timestamp() - prepared) FROM pg_prepared_xacts"
+    age += " WHERE database = current_database()"
     eventually(lambda: database.fetch(age)[0][0] > 0.2, "the prepared transaction to be old")
     result = look(database, limits=only(prepared_transactions={"warning": 0.1, "critical": 0.2}))
     (mine,) = [one for one in found(result, "prepared_transactions") if database.name in one["msg"]]
