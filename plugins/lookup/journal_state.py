@@ -9,7 +9,7 @@ name: journal_state
 short_description: What the last run left on a host for the next one
 version_added: 0.1.0
 description:
-  - Returns the newest counters, breakers, cursors, usual values and signatures that modules returned for a host, as the
+  - Returns the newest counters, breakers, positions in logs and signatures that modules returned for a host, as the
     callback P(oncall.runbooks.journal#callback) has stored them. They are what an option O(ignore:previous) wants.
   - Reads the journal on the controller and costs no task. Without a journal there is nothing, and a warning when it is
     there but cannot be read.

@@ -20,7 +20,7 @@ from .result import DONE, FAILED, OK, SKIPPED, UNKNOWN
 from .summary import follows_contract
 
 PLANNED, UNREACHABLE = "planned", "unreachable"
-STATE_KEYS = ("counters", "breakers", "cursors", "usual", "signatures")
+STATE_KEYS = ("counters", "breakers", "state", "signatures")
 MOST_STEPS, MOST_FINDINGS, MOST_SAMPLES, MOST_STATE_BYTES = 1000, 300, 2000, 65536
 _TEXT, _DETAIL, _NAME = 600, 1000, 200
 _METRIC = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,199}")

@@ -18,7 +18,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator, Validati
 from .._core.errors import InvalidValue, OpsError
 from .._core.health import combine, unread
 from .._core.result import Decision, render_decision
-from .._core.samples import APIS, AVAILABILITY, BACKUPS, DATABASE, HOST, INGESTION, REDIS, SECURITY
+from .._core.samples import APIS, AVAILABILITY, BACKUPS, DATABASE, HOST, INGESTION, LOGS, REDIS, SECURITY
 from .._core.units import count_of
 from .._io.as_user import UserProcess
 from .info import InfoOperation
@@ -78,6 +78,16 @@ def _ingestion() -> tuple[ArgumentSpec, Start]:
     return ingestion_spec().merge(postgres_spec()), IngestionInfo
 
 
+def _logs() -> tuple[ArgumentSpec, Start]:
+    from .log_errors import LogErrors, log_errors_spec
+
+    spec = log_errors_spec()
+    options = {name: option for name, option in spec.options.items() if name != "state_file"}  # a look writes nothing
+    return replace(spec, options=options), lambda task: LogErrors(
+        replace(task, params={**task.params, "state_file": None})
+    )
+
+
 def _redis() -> tuple[ArgumentSpec, Start]:
     from .redis_health import RedisHealth, redis_health_spec
 
@@ -97,6 +107,7 @@ AREAS: Mapping[str, Area] = {
     INGESTION: _ingestion,
     APIS: _external_apis,
     HOST: _host,
+    LOGS: _logs,
     BACKUPS: _backups,
     SECURITY: _security,
 }

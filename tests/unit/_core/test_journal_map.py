@@ -141,7 +141,7 @@ def test_sizes_are_bounded_and_what_is_left_out_is_counted() -> None:
 def test_areas_stand_for_the_whole() -> None:
     parts = {
         "host": result(area="host", findings=[FINDING], samples=[sample()], counters={"oom": 1}),
-        "logs": result(findings=[FINDING], cursors={"a.log": 10}),
+        "logs": result(findings=[FINDING], state={"a.log": 10}),
         "broken": "no result",
     }
     records = records_of(TASK, result(findings=[FINDING, FINDING], areas=parts))
@@ -149,7 +149,7 @@ def test_areas_stand_for_the_whole() -> None:
     assert len(records.samples) == 1
     assert [(row.name, json.loads(row.value)) for row in records.states] == [
         ("host.counters", {"oom": 1}),
-        ("logs.cursors", {"a.log": 10}),
+        ("logs.state", {"a.log": 10}),
     ]
 
 
