@@ -113,11 +113,11 @@ def example_forecasts() -> tuple[Forecast, ...]:
         (NOW + day * DAY, *(((71.5 + day * 0.35) + side * (1 + day * 0.06)) * 2**30 for side in (-1, 0, 1)))
         for day in range(0, 91, 3)
     )
+    disk = Forecast("Disk /", "db1", "warning", "full in about 58 days", "bytes", 71.5 * 2**30, 92 * 2**30, 58, 49, 71)
     return (
-        Forecast("Disk /", "db1", "warning", "full in about 58 days", "bytes", 71.5 * 2**30, 92 * 2**30, 58, 49, 71,
-                 History(past), future),
+        replace(disk, history=History(past), expected=future),
         Forecast("Connections", "db1", "unknown", "4 days of history, 14 are needed", "count", 91, 100),
-    )  # fmt: skip
+    )
 
 
 def example_incidents() -> tuple[Incident, ...]:

@@ -19,6 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ...module_utils._core import report_format as shown
+from ...module_utils._core.redact import printable
 from ...module_utils._core.report import Plot, ReportData
 from ...module_utils._core.report_plot import Drawing, draw, sparkline
 from ...module_utils._core.report_series import forecast_plot
@@ -120,14 +121,17 @@ def plot_data(plot: Plot) -> dict[str, Any]:
     """Return what the page's script draws."""
 
     def line(one: Any) -> dict[str, Any]:
-        return {"l": one.label, "v": [None if value is None else float(f"{value:.5g}") for value in one.values]}
+        return {
+            "l": printable(one.label, 120),
+            "v": [None if value is None else float(f"{value:.5g}") for value in one.values],
+        }
 
     return {
-        "u": plot.unit,
+        "u": printable(plot.unit, 40),
         "t": [round(at) for at in plot.times],
         "lines": [line(one) for one in plot.lines],
         "band": [line(one) for one in plot.band] if plot.band else None,
-        "levels": [[label, level] for label, level in plot.levels],
+        "levels": [[printable(label, 40), level] for label, level in plot.levels],
     }
 
 
@@ -161,7 +165,11 @@ def area_title(name: str) -> str:
 def environment() -> Environment:
     """Return the templates: everything that they print is escaped, and a missing value is an error."""
     made = Environment(
-        loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        finalize=clean,
     )
     made.filters.update(
         amount=shown.amount,
@@ -180,6 +188,15 @@ def environment() -> Environment:
         sections=sections_of,
     )
     return made
+
+
+def clean(value: Any) -> Any:
+    r"""Return a value as it may be printed: no text moves the cursor or turns its neighbours around.
+
+    >>> clean("abc\u202egpj"), clean(1.5), clean(Markup("<b>"))
+    ('abc\\u202egpj', 1.5, Markup('<b>'))
+    """
+    return printable(value, 600) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def sections_of(report: ReportData) -> list[tuple[str, str]]:
