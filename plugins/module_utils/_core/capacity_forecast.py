@@ -155,22 +155,32 @@ def daily_points(resource: Resource, series: Series, days: Sequence[Day], now: f
     """Return a point for each day: what is kept of it, or else what its raw readings give.
 
     A mean, maximum or minimum stands at noon, the last reading at the end of the day; of today in the middle and at the
-    end of what is over of it. Today counts when it has at least half as many readings as a day usually has: the mean of
-    a morning is not that of a day.
+    end of what is over of it; and what is read once a day at its time. The first day and today count when they have at
+    least half as many readings as the days beside them: the mean of a morning is not that of a day.
     """
     today, first = day_of(now), day_of(now) - math.ceil(resource.history) + 1
     known = {day.day: day for day in days if first <= day.day <= today}
     for number, day in _days_of(series, now).items():
         if number >= first:
             known.setdefault(number, day)
-    usual = median([day.count for day in known.values() if day.day != today] or [0])
-    place = 1.0 if resource.daily == "last" else 0.5
-    over = now / DAY_SECONDS - today
+    ordered = [day for _number, day in sorted(known.items())]
+    place, over = (1.0 if resource.daily == "last" else 0.5), now / DAY_SECONDS - today
+    if ordered and median(day.count for day in ordered) <= 1:
+        newest = _newest(series, days, now)[1]
+        place, over = (0.5 if newest is None else newest / DAY_SECONDS % 1), 1.0
     return tuple(
         (day.day + (place * over if day.day == today else place), _value(day, resource.daily))
-        for _number, day in sorted(known.items())
-        if day.day != today or day.count >= usual / 2
+        for day in _whole(ordered, today)
     )
+
+
+def _whole(days: Sequence[Day], today: int) -> Sequence[Day]:
+    """Return the days without a first one, and without a today, that has less than half of the usual readings."""
+    first = 1 if len(days) > 1 and days[0].count < median(day.count for day in days[1:8]) / 2 else 0
+    end = len(days)
+    if len(days) > 1 and days[-1].day == today and days[-1].count < median(day.count for day in days[-8:-1]) / 2:
+        end -= 1
+    return days[first:end]
 
 
 def _days_of(series: Series, now: float) -> Mapping[int, Day]:

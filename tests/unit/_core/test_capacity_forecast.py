@@ -157,6 +157,22 @@ def test_a_morning_is_no_day() -> None:
     assert one.reason == "forecast"
 
 
+@pytest.mark.parametrize("daily", ["mean", "max", "min", "last"])
+@pytest.mark.parametrize("every", [1, 4, 24])
+@pytest.mark.parametrize("noise", [0, 0.5])
+def test_the_time_of_day_makes_no_change(daily: str, every: int, noise: float) -> None:
+    """A disk that grows by 1 % a day, read each few hours, looked at in each hour of a day: full in 20 days."""
+    for hour in range(24):
+        random_, now = random.Random(hour), TODAY * 86400.0 + hour * 3600 + 1800
+        readings = [
+            (now - 60 - n * every * 3600, 80 - n * every / 24 + (random_.gauss(0, noise) if n else 0))
+            for n in reversed(range(60 * 24 // every))
+        ]
+        one = foresee(disk(daily=daily), Series("db1", {}, "percent", tuple(readings)), (), 100, now)
+        assert one.history is not None and one.history.change is None, sentence(one)
+        assert one.reach is not None and one.reach.expected == pytest.approx(20, abs=1.5)
+
+
 def test_raw_readings_stand_in_for_days_that_are_not_kept() -> None:
     samples = tuple(((TODAY - 39 + n) * 86400.0 + 43200, 40.0 + n) for n in range(40))
     one = foresee(disk(), Series("db1", {}, "percent", samples), (), 100, NOW)
