@@ -155,8 +155,10 @@ class CallbackModule(CallbackBase):
 
     def _is_known(self, line: Line) -> bool:
         """Tell whether this is only the playbook's own word about a failure that is already here."""
-        failed = {known.step for known in self._lines if known.host == line.host and known.status == FAILED}
-        return line.step in failed or (line.step == PHASES[-1] and bool(failed))
+        here = [known for known in self._lines if known.host == line.host]
+        failed = {known.step for known in here if known.status == FAILED}
+        judged = any(known.area and known.status != OK for known in here)
+        return line.step in failed or (line.step == PHASES[-1] and (bool(failed) or judged))
 
     def _step(self, task: Any) -> str:
         return step_of(task, self._runbook.steps if self._runbook else ())

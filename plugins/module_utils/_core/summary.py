@@ -8,8 +8,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence
+from typing import Any, Hashable, Iterable, Iterator, Mapping, Optional, Sequence
 
 from .redact import printable, redact_text
 from .result import CRITICAL, OK, UNKNOWN, WARNING
@@ -245,24 +246,33 @@ def _text(value: Any) -> str:
 
 
 def todos(summary: Summary) -> tuple[Todo, ...]:
-    """Return what needs a person, worst first; the same sentence of several hosts or steps is one entry."""
-    found: dict[Notice, tuple[Line, list[str]]] = {}
+    """Return what needs a person, worst first.
+
+    The same sentence of several hosts or steps is one entry, and so is the same check of an area: of its figures those
+    of the first host are told.
+    """
+    found: dict[Hashable, list[tuple[Line, Notice]]] = {}
+    seen: Counter[Hashable] = Counter()
     for line, notice in _notices(summary):
-        _first, hosts = found.setdefault(notice, (line, []))
-        if line.host not in hosts:
-            hosts.append(line.host)
-    entries = [
-        Todo(
-            notice.status,
-            line.area or line.step,
-            notice.msg,
-            tuple(hosts),
-            _next(summary, line, notice),
-            _command(summary, line, notice, hosts),
-        )
-        for notice, (line, hosts) in found.items()
-    ]
+        kind = (line.area, notice.check, notice.status) if line.area else notice
+        seen[line.host, kind] += 1
+        found.setdefault((kind, seen[line.host, kind]) if line.area else kind, []).append((line, notice))
+    entries = [_todo(summary, group) for group in found.values()]
     return tuple(sorted(entries, key=lambda todo: -RANK[todo.status]))
+
+
+def _todo(summary: Summary, group: Sequence[tuple[Line, Notice]]) -> Todo:
+    line, notice = group[0]
+    hosts = tuple(dict.fromkeys(one.host for one, _notice in group))
+    figures = " (figures of the first)" if any(other.msg != notice.msg for _line, other in group) else ""
+    return Todo(
+        notice.status,
+        line.area or line.step,
+        f"{notice.msg}{figures}",
+        hosts,
+        _next(summary, line, notice),
+        _command(summary, line, notice, hosts),
+    )
 
 
 def _notices(summary: Summary) -> Iterator[tuple[Line, Notice]]:

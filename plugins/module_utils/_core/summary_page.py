@@ -34,6 +34,7 @@ _MOST_DETAILS = 3
 _MOST_PLANNED = 10
 _WORTH_TELLING_SECONDS = 10.0
 _MOST_TODOS = 12
+_MOST_HOSTS = 6
 _NARROWEST, _WIDEST = 60, 120
 
 
@@ -161,7 +162,7 @@ def _counts(line: Line) -> str:
 def _todos(entries: tuple[Todo, ...], on: Page) -> Iterator[str]:
     for number, todo in enumerate(entries[:_MOST_TODOS], start=1):
         head = f"{number:>3}. "
-        body = f"{', '.join(printable(host, 60) for host in todo.hosts)}, {todo.step}: {todo.msg}"
+        body = f"{_names(todo.hosts)}, {todo.step}: {todo.msg}"
         yield from (on.paint(text, todo.status) for text in on.wrapped(body, head, " " * len(head)))
         if todo.next:
             yield from on.wrapped(f"next: {printable(todo.next)}", " " * len(head), " " * (len(head) + 6))
@@ -169,6 +170,16 @@ def _todos(entries: tuple[Todo, ...], on: Page) -> Iterator[str]:
             yield f"{' ' * len(head)}then: {printable(todo.command, 2000)}"
     if len(entries) > _MOST_TODOS:
         yield f"     and {len(entries) - _MOST_TODOS} more"
+
+
+def _names(hosts: Sequence[str]) -> str:
+    """Return some hosts by name and the others counted.
+
+    >>> _names(["a", "b"]), _names(["a", "b", "c", "d", "e", "f", "g"])
+    ('a, b', 'a, b, c, d and 3 more')
+    """
+    named = ", ".join(printable(host, 60) for host in hosts[: _MOST_HOSTS if len(hosts) <= _MOST_HOSTS else 4])
+    return f"{named} and {len(hosts) - 4} more" if len(hosts) > _MOST_HOSTS else named
 
 
 def closing(summary: Summary, entries: tuple[Todo, ...]) -> str:

@@ -77,3 +77,19 @@ def test_items_of_a_loop_may_have_areas() -> None:
         "host",
         "logs",
     ]
+
+
+def test_the_same_check_of_many_hosts_is_one_entry() -> None:
+    lines = [line for n in range(40) for line in looked(f"app{n}", area("host", "critical", f"cpu {60 + n} %", "cpu"))]
+    (todo,) = todos(Summary("daily", tuple(lines)))
+    assert len(todo.hosts) == 40 and todo.msg == "cpu 60 % (figures of the first)"
+
+
+def test_two_objects_of_one_check_are_two_entries() -> None:
+    both = area("host", "critical", "/ is full", "disk")
+    both["findings"].append({"check": "disk", "status": "critical", "msg": "/var is full"})
+    found = todos(Summary("daily", tuple(looked("app1", both) + looked("app2", both))))
+    assert [(todo.msg, todo.hosts) for todo in found] == [
+        ("/ is full", ("app1", "app2")),
+        ("/var is full", ("app1", "app2")),
+    ]
