@@ -89,6 +89,8 @@ options:
 notes:
   - "A failure has C(failure.code): V(invalid_value), V(invalid_arguments)."
   - Become root to see the deleted files that other users' processes hold.
+  - Inside a container memory, C(oom_kills) and C(threads) are the container's own where it has limits. Processors, load and
+    C(uptime) are its host's, and a quota of processors is not considered.
 extends_documentation_fragment:
   - oncall.runbooks.attributes
   - oncall.runbooks.attributes.info

@@ -469,12 +469,15 @@ def test_the_limit_of_a_container_of_version_2(tmp_path: Path) -> None:
         "memory.current": "950000000\n",
         "memory.stat": "anon 1\ninactive_file 30000000\n",
         "memory.events": "low 0\noom 3\noom_kill 40\n",
+        "pids.current": "95\n",
+        "pids.max": "100\n",
     }.items():
         (group / name).write_text(text)
     findings_of = {finding.check: finding for finding in look_below(tmp_path).findings}
     assert (findings_of["memory"].status, findings_of["memory"].value) == ("critical", 92)
     assert "this container" in findings_of["memory"].msg
     assert (findings_of["oom_kills"].status, findings_of["oom_kills"].value) == ("warning", 4)
+    assert (findings_of["threads"].status, findings_of["threads"].value) == ("critical", 95)
     (group / "memory.max").write_text("max\n")
     assert {finding.check: finding.value for finding in look_below(tmp_path).findings}["memory"] == 12.5
 

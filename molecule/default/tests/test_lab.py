@@ -82,3 +82,15 @@ def test_lost_host_and_return(host, facts, wait_until):
 
     wait_until(is_back, "the host has booted", deadline=60)
     assert host.check_output("stat -c %Y /proc/1") != boot
+
+
+def test_a_failed_unit_is_seen_by_the_health_of_the_host(host, call):
+    """What systemd really prints, which no other test can have."""
+    assert call("oncall.runbooks.host_health_info", window="200ms")["host"]["failed_units"] == []
+    host.check_output("sudo systemd-run --unit=lab-broken --wait --quiet /bin/false; true")
+    try:
+        result = call("oncall.runbooks.host_health_info", window="200ms")
+        [broken] = [one for one in result["findings"] if one["check"] == "failed_units"]
+        assert broken["status"] == "warning" and "lab-broken.service" in broken["msg"]
+    finally:
+        host.check_output("sudo systemctl reset-failed lab-broken")

@@ -26,7 +26,7 @@ _PSEUDO = frozenset(
 )
 _UNCHANGING = frozenset(["cramfs", "erofs", "iso9660", "romfs", "squashfs", "udf"])
 _ESCAPED = re.compile(r"\\([0-7]{3})")
-_KERNEL = ("/proc/", "/sys/", "/dev/")
+_KERNEL = ("/proc/", "/sys/", "/dev/")  # whatever is mounted there, also on the folders themselves
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _is_real(mount: Mount) -> bool:
         return True  # also a container's, whatever it is made of
     if mount.type in _PSEUDO or mount.type in _UNCHANGING or mount.type in ("fuse.lxcfs", "fuse.snapfuse"):
         return False
-    return not mount.point.startswith(_KERNEL) or mount.point == "/dev/shm"  # noqa: S108  (named, not written to)
+    return not f"{mount.point}/".startswith(_KERNEL) or mount.point == "/dev/shm"  # noqa: S108  (named, not written to)
 
 
 def forced_read_only(mount: Mount, wanted: Mapping[str, frozenset[str]]) -> str:

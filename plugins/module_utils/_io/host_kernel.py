@@ -89,7 +89,12 @@ class Kernel:
         return {name: value for name, value in found.items() if isinstance(value, Pressure)}
 
     def threads(self, load: Union[Load, Unread]) -> Union[tuple[int, int], Unread]:
-        """Return how many threads there are, and may be."""
+        """Return how many threads there are, and may be: in the container when it has a limit, or on the host."""
+        for folder in ("", "pids/"):
+            group = [self.read(f"sys/fs/cgroup/{folder}pids.{name}", host_proc.whole) for name in ("current", "max")]
+            current, limit = group
+            if isinstance(current, int) and isinstance(limit, int) and limit:
+                return current, limit
         if isinstance(load, Unread):
             return load
         limits = [self.read(f"proc/sys/kernel/{name}", host_proc.whole) for name in ("pid_max", "threads-max")]

@@ -114,6 +114,8 @@ def test_each_real_file_system_once() -> None:
     mounts = (
         mount("/"),
         mount("/proc", "0:5", "proc"),
+        mount("/dev", "0:4", "tmpfs"),
+        mount("/devices", "8:7"),
         mount("/sys/fs/cgroup", "0:6", "tmpfs"),
         mount("/dev/shm", "0:7", "tmpfs"),
         mount("/srv/bound", root="/var/data"),
@@ -127,7 +129,7 @@ def test_each_real_file_system_once() -> None:
         mount("/only/bound", "8:3", root="/x"),
     )
     chosen = [one.point for one in choose_mounts(mounts, ["/var/lib/docker/*"])]
-    assert chosen == ["/", "/data", "/dev/shm", "/only/bound", "/was"]
+    assert chosen == ["/", "/data", "/dev/shm", "/devices", "/only/bound", "/was"]
     assert next(one for one in choose_mounts(mounts, []) if one.point == "/was").type == "tmpfs"
 
 
