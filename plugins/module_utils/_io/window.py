@@ -29,3 +29,12 @@ def zone(name: str) -> tzinfo:
             f"timezone {name!r} is not known on this host",
             hint="write an IANA name such as Europe/Berlin; hosts without the tzdata package know UTC only",
         ) from error
+
+
+def local_zone() -> tzinfo:
+    """Return the time zone of this host, with its changes of daylight saving time; UTC where none is set."""
+    try:
+        with open("/etc/localtime", "rb") as file:  # noqa: PTH123  (a stream is what is asked for)
+            return ZoneInfo.from_file(file)
+    except (OSError, ValueError):
+        return timezone.utc
