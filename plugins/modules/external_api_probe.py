@@ -41,7 +41,7 @@ options:
     type: dict
     default: {}
 requirements:
-  - requests (2.28 or newer) on the host where the module runs
+  - requests (2.32 or newer, with urllib3 2) on the host where the module runs
 extends_documentation_fragment:
   - oncall.runbooks.attributes
   - oncall.runbooks.attributes.info

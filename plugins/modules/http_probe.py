@@ -40,7 +40,7 @@ options:
     type: dict
     default: {}
 requirements:
-  - requests (2.28 or newer) on the host where the module runs, for V(http) endpoints and V(tcp) ones with C(tls)
+  - requests (2.32 or newer, with urllib3 2) on the host where the module runs, for V(http) endpoints and V(tcp) ones with C(tls)
   - cryptography on the host where the module runs, for the expiry of certificates
 extends_documentation_fragment:
   - oncall.runbooks.attributes

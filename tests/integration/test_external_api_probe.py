@@ -315,7 +315,7 @@ def test_what_cannot_be_asked_from_here_is_unknown(monkeypatch: pytest.MonkeyPat
     assert statuses(missing)["api_errors"] == "unknown" and "ca_cert" in missing["msg"]
     monkeypatch.setattr(http_adapter, "requests", None)
     bare = probe(api(1))
-    assert statuses(bare)["api_errors"] == "unknown" and "install python3-requests" in bare["msg"]
+    assert statuses(bare)["api_errors"] == "unknown" and "requests (2.32 or newer" in bare["msg"]
 
 
 def test_a_certificate_that_is_not_trusted_is_critical(tmp_path: Path) -> None:
@@ -357,5 +357,6 @@ def test_options_that_mean_nothing_are_refused_with_the_name_of_the_api(options:
     assert failed["failure"]["code"] == "invalid_value" and words in failed["msg"] and "api api:" in failed["msg"]
 
 
-def test_two_apis_of_one_name_are_refused() -> None:
+def test_two_apis_of_one_name_and_none_at_all_are_refused() -> None:
+    assert run_failed("external_api_probe", {"apis": []})["failure"]["code"] == "invalid_value"
     assert "two of this name" in run_failed("external_api_probe", {"apis": [api(1), api(2)]})["msg"]

@@ -348,14 +348,15 @@ def test_names() -> None:
 # --- what cannot be asked ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("name", "value"), [("requests", None), ("HTTPAdapter", object)])
 def test_without_requests_what_needs_it_is_unknown_and_the_rest_is_asked(
-    monkeypatch: pytest.MonkeyPatch, web: tuple[int, list[bytes]]
+    monkeypatch: pytest.MonkeyPatch, web: tuple[int, list[bytes]], name: str, value: Any
 ) -> None:
-    monkeypatch.setattr(http_adapter, "requests", None)
+    monkeypatch.setattr(http_adapter, name, value)
     result = probe(at(web[0]), {"kind": "tcp", "host": "127.0.0.1", "port": web[0]})
     assert [one["status"] for one in result["endpoints"]] == ["unknown", "ok"]
     assert not any(b"HTTP" in raw for raw in web[1])
-    assert "install python3-requests" in result["msg"]
+    assert "requests (2.32 or newer" in result["msg"] and "pip" in result["msg"]
 
 
 @pytest.mark.parametrize("option", ["ca_cert", "client_cert"])
@@ -410,3 +411,4 @@ def test_options_that_mean_nothing_are_refused(options: dict[str, Any]) -> None:
 def test_two_endpoints_of_one_name_and_a_missing_address_are_refused() -> None:
     assert "two of this name" in run_failed("http_probe", {"endpoints": [at(1), at(1)]})["msg"]
     assert run_failed("http_probe", {"endpoints": [{"kind": "http"}]})["failure"]["code"] == "invalid_arguments"
+    assert run_failed("http_probe", {"endpoints": []})["failure"]["code"] == "invalid_value"

@@ -47,8 +47,8 @@ class HttpClient:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         if not is_there():
             raise PreconditionFailed(
-                "the Python package requests is missing on this host",
-                hint="install python3-requests",
+                "the Python package requests (2.32 or newer, with urllib3 2) is missing on this host",
+                hint="install it with pip, or ask from the controller",
                 code="driver_missing",
             )
         self._monotonic = monotonic

@@ -32,8 +32,9 @@ else:
 
 
 def is_there() -> bool:
-    """Tell whether requests is installed."""
-    return requests is not None
+    """Tell whether requests is installed, 2.32 or newer, with urllib3 2: older ones check no address's certificate."""
+    new = hasattr(HTTPAdapter, "get_connection_with_tls_context")
+    return requests is not None and new and int(urllib3.__version__.partition(".")[0]) >= 2
 
 
 def prepared(method: str, url: str, headers: Mapping[str, str], body: Optional[bytes]) -> Any:
@@ -139,10 +140,6 @@ class TripAdapter(HTTPAdapter):
 
     def _tls(self) -> dict[str, Any]:
         return {} if self._context is None else {"ssl_context": self._context}
-
-    def get_connection(self, url: str, proxies: Any = None) -> Any:
-        """Return the pool of requests before 2.32, with our connections."""
-        return self._own(super().get_connection(url, proxies))
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         """Return the pool, with our connections."""

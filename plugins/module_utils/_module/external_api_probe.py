@@ -97,6 +97,8 @@ def apis_from(given: list[Mapping[str, Any]], limits: Mapping[str, Any]) -> tupl
     Raises:
         InvalidValue: one of them cannot work; the message says which.
     """
+    if not given:
+        raise InvalidValue("apis names nothing to ask", hint="nothing is well for lack of data")
     found: dict[str, Api] = {}
     for one in given:
         name = printable(one["name"], 100)

@@ -95,6 +95,8 @@ def endpoints_from(given: list[Mapping[str, Any]], limits: Mapping[str, Any]) ->
     Raises:
         InvalidValue: one of them cannot work; the message says which.
     """
+    if not given:
+        raise InvalidValue("endpoints names nothing to ask", hint="nothing is well for lack of data")
     found: dict[str, Endpoint] = {}
     for number, one in enumerate(given, 1):
         name = printable(one["name"] or one["url"] or one["host"] or "", 100).partition("?")[0]
