@@ -14,7 +14,7 @@ import pytest
 
 from plugins.module_utils._io.clock import SystemClock, wait_until
 from plugins.module_utils._io.postgres import Target, advisory_lock, connect
-from plugins.module_utils._io.slow_log import LOCK
+from plugins.module_utils._io.slow_log import LOCK, start_guard
 from tests.support.modules import run_failed, run_ok
 from tests.support.postgres_health import look, only, status, words
 from tests.support.servers import SUPERUSER, Database, Server
@@ -113,6 +113,7 @@ def test_check_mode_shows_the_plan_and_a_real_run_carries_it_out_until_it_is_tur
     assert off["changed"] and not off["logging"] and off["until"] == "" and off["after"] == {"on": []}
     assert effective(own) == "-1" and stored(own) == [] and comment(own) == ODD
     assert not turn(own, state="absent")["changed"]
+    eventually(lambda: not alive(guard_of(done)), "the guard to see that it is not needed any more")
 
 
 def test_it_turns_itself_off_and_puts_back_exactly_what_was_there(own: Database) -> None:
@@ -187,6 +188,8 @@ def test_extending_moves_the_end_and_keeps_what_was_there_first(own: Database) -
     refused = run_failed(NAME, {"dsn": own.dsn(), "threshold": "1s"})
     assert refused["failure"]["code"] == "already_on" and "extend" in refused["msg"]
     later = turn(own, duration="20m", threshold="1s", extend=True)
+    eventually(lambda: not alive(guard_of(first)), "the first guard to make room for the second")
+    assert alive(guard_of(later))
     assert later["changed"] and later["until"] > first["until"] and effective(own) == "1s"
     turn(own, state="absent")
     assert stored(own) == [("9s",)] and comment(own) == ODD
@@ -225,13 +228,21 @@ def test_an_owner_without_superuser_logs_one_database(own: Database) -> None:
     held.close()
 
 
-def test_who_may_not_set_it_leaves_nothing_behind(own: Database) -> None:
+def test_who_may_not_set_it_leaves_nothing_behind(own: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+
+    def start(*arguments: Any) -> int:
+        started.append(start_guard(*arguments))
+        return started[-1]
+
+    monkeypatch.setattr("plugins.module_utils._io.slow_log.start_guard", start)
     own.execute("CREATE ROLE shop LOGIN")
     own.execute(f"ALTER DATABASE {own.name} OWNER TO shop")
     refused = run_failed(NAME, {"dsn": own.dsn("shop"), "scope": "database"})
     assert refused["failure"]["code"] == "insufficient_privilege" and not refused["changed"]
     assert [step["status"] for step in refused["steps"]] == ["failed"]
     assert comment(own) == ODD and effective(own) == "-1"
+    eventually(lambda: not alive(started[0]), "the guard to see that it is not needed")
     own.execute("CREATE ROLE stranger LOGIN")
     assert "owns" in run_failed(NAME, {"dsn": own.dsn("stranger"), "scope": "database"})["msg"]
 

@@ -74,7 +74,7 @@ def with_marker(comment: Optional[str], marker: Marker) -> str:
     """Return the comment with this marker instead of an earlier one of the same scope and name."""
     kept = without_marker(comment, marker.scope, marker.name) or ""
     line = f"[oncall.runbooks slow_log {json.dumps(asdict(marker), sort_keys=True)}]"
-    return f"{kept}\n{line}" if kept else line
+    return f"{kept}\n{line}"
 
 
 def without_marker(comment: Optional[str], scope: str, name: str) -> Optional[str]:

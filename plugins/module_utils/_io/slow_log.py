@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
+import socket
 import time
 from typing import Any, Callable, Optional
 
@@ -194,6 +196,7 @@ class SlowLog:
                     self._set(place, before)
             with contextlib.suppress(OpsError):
                 self._note(self._database.dbname, lambda comment: without_marker(comment, place.scope, place.name))
+            ring(marker)
             raise self._refused(error, place) from error
         return guard
 
@@ -213,6 +216,7 @@ class SlowLog:
         if ours:
             self._set(place, marker.previous)
         self._note(noted.database, lambda comment: without_marker(comment, place.scope, place.name))
+        ring(marker)
         return f"put back to {marker.previous or 'what it is without a setting'}" if ours else "left as somebody set it"
 
     def _stored_now(self, place: Place) -> Optional[str]:
@@ -319,13 +323,41 @@ def _guard(writing: int, target: Target, dbname: str, marker: Marker, clock: Clo
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, stream)
         os.close(null)
-    os.write(3, str(os.getpid()).encode())
-    os.close(3)
-    while not asked and clock.monotonic() < deadline:
-        time.sleep(min(0.5, max(0.01, deadline - clock.monotonic())))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell:
+        bell.bind(_bell_of(marker))
+        os.write(3, str(os.getpid()).encode())
+        os.close(3)
+        while not asked and clock.monotonic() < deadline:
+            wait = min(0.5, max(0.01, deadline - clock.monotonic()))
+            if select.select([bell], [], [], wait)[0]:
+                bell.recv(1)
+                if _is_settled(target, dbname, marker, clock):
+                    return
+                time.sleep(1)  # anybody on this host can ring
     give_up = clock.monotonic() + (_LAST_WORD_SECONDS if asked else _RETRY_FOR_SECONDS)
     while not _finish(target, dbname, marker, clock) and clock.monotonic() < give_up:
         time.sleep(0.5 if asked else _RETRY_SECONDS)
+
+
+def _bell_of(marker: Marker) -> str:
+    """Return the guard's address in Linux's abstract namespace: gone with the guard, and no file."""
+    return f"\0oncall.runbooks slow_log {marker.token}"
+
+
+def ring(marker: Marker) -> None:
+    """Let the guard of a marker, if it is on this host, look whether it is still needed."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell, contextlib.suppress(OSError):
+        bell.setblocking(False)
+        bell.sendto(b"?", _bell_of(marker))
+
+
+def _is_settled(target: Target, dbname: str, marker: Marker, clock: Clock) -> bool:
+    try:
+        with connect(target, dbname) as database:
+            noted = SlowLog(target, database, clock).noted()
+            return all(one.marker.token != marker.token for one in noted)
+    except OpsError:
+        return False
 
 
 def _finish(target: Target, dbname: str, marker: Marker, clock: Clock) -> bool:

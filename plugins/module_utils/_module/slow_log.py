@@ -18,7 +18,7 @@ from .._core.slow_log import DATABASE, ROLE, SERVER, Marker
 from .._core.slow_log_decide import LONGEST_SECONDS, TURN_ON, Facts, Noted, Place, Wish, decide, findings, result_of
 from .._core.units import count_of, human_duration, parse_duration
 from .._io.postgres import connect
-from .._io.slow_log import SlowLog
+from .._io.slow_log import SlowLog, ring
 from .postgres import postgres_target
 from .run import Task
 from .spec import ArgumentSpec
@@ -95,6 +95,8 @@ class PostgresSlowLog:
             token=uuid.uuid4().hex,
         )
         guard = self._work.turn_on(place, marker, earlier.database if earlier else None)
+        if earlier is not None:
+            ring(earlier.marker)
         return f"the process {guard} on this host turns it off after {human_duration(self._wish.seconds)}"
 
     def _outcome(self, decision: Decision, steps: list[Step]) -> Outcome:

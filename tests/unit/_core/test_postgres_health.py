@@ -1,0 +1,218 @@
+"""What is said about a database: readings that no test server can have, limits, names from outside, rates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from plugins.module_utils._core.counters import Previous
+from plugins.module_utils._core.limits import Limit, read_limits
+from plugins.module_utils._core.postgres_health import LOOKS, decide, readings_for
+from plugins.module_utils._core.postgres_health_facts import DEFAULT_LIMITS, Facts, Failure, Judge, Policy, Question
+from plugins.module_utils._core.result import Decision, Finding
+from plugins.module_utils._core.sessions import CLIENT, Activity, Ages, Rights, Session
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=timezone.utc)
+SERVER = {
+    "version": "18.1", "in_recovery": False, "now": NOW, "started": NOW - timedelta(days=9), "role": "ops",
+    "sees_all": True, "uptime": 9 * 86400.0, "checksums": True,
+}  # fmt: skip
+START = {"checkpointer_age": 9 * 86400.0, "statistics_age": 90 * 86400.0}
+EVIL = "x\x1b[31m\n<script>"
+
+
+def policy(*checks: str, **more: Any) -> Policy:
+    raw = {name: False for name in DEFAULT_LIMITS if name not in checks}
+    return Policy(read_limits(raw, DEFAULT_LIMITS), **more)
+
+
+def seen(reading: str, *rows: dict[str, Any], server: dict[str, Any] = SERVER, **more: Any) -> Facts:
+    return Facts("db1:5432", "shop", 18, server=server, rows={"start": [START], reading: list(rows)}, **more)
+
+
+def said(decision: Decision, check: str) -> list[Finding]:
+    return [one for one in decision.findings if one.check == check]
+
+
+def one(facts: Facts, check: str, **more: Any) -> Finding:
+    (found,) = said(decide(facts, policy(check, **more)), check)
+    return found
+
+
+def database(name: str = "shop", **counts: Any) -> dict[str, Any]:
+    zero = dict.fromkeys(
+        ("commits", "rollbacks", "reads", "hits", "deadlocks", "temp_files", "temp_bytes", "conflicts"), 0
+    )
+    row = {"name": name, "counted": True, "checksum_failures": 0, "statistics_age": 90 * 86400.0, "size_bytes": 8}
+    return {**row, **zero, **counts}
+
+
+def slot(**more: Any) -> dict[str, Any]:
+    row = {"name": "dr", "kind": "physical", "active": True, "wal_status": "reserved", "safe_bytes": None}
+    return {**row, "retained_bytes": 0.0, "invalid": None, "inactive_seconds": None, **more}
+
+
+# --- the machinery ------------------------------------------------------------------------------------------------
+
+
+def test_each_limit_belongs_to_one_look_and_each_look_is_asked_for() -> None:
+    checks = [check for look in LOOKS for check in look.checks]
+    assert sorted(checks) == sorted(DEFAULT_LIMITS)
+    everything = policy(*DEFAULT_LIMITS)
+    both = {*readings_for(everything, False), *readings_for(everything, True), "server"}
+    assert both == {look.reading for look in LOOKS} | {"start"}
+    assert readings_for(policy(), False) == () and readings_for(policy("slots_lost"), True) == ("slots",)
+
+
+def test_bad_readings_are_named_worst_first_and_not_without_end() -> None:
+    judge = Judge(Facts("x"), Policy({"sequences": Limit(75, 90)}))
+    readings = [(float(percent), f"s{percent}") for percent in (10, *range(76, 100))]
+    findings = list(judge.many("sequences", readings, "%", "fine"))
+    assert [found.value for found in findings[:3]] == [99, 98, 97] and len(findings) == 21
+    assert findings[-1].msg == "sequences: 4 more" and findings[-1].status == "warning"
+
+
+def test_none_that_is_bad_gives_one_finding_with_the_worst_value_unless_some_are_hidden() -> None:
+    judge = Judge(Facts("x"), Policy({"a": Limit(80, 90), "b": Limit(20, 10, lower_is_worse=True)}))
+    assert [(f.status, f.value) for f in judge.many("a", [(1.0, ""), (3.5, "")], "%", "fine")] == [("ok", 3.5)]
+    assert [(f.status, f.value) for f in judge.many("b", [(50.0, ""), (30.0, "")], "%", "fine")] == [("ok", 30)]
+    assert [f.status for f in judge.many("a", [(1.0, "")], "%", "fine", "2 hidden")] == ["unknown"]
+    assert [f.status for f in judge.many("a", [(95.0, "")], "%", "fine", "2 hidden")] == ["critical", "unknown"]
+    assert [f.status for f in judge.many("a", [(None, "odd"), (1.0, "")], "%", "fine")] == ["unknown"]
+
+
+def test_a_server_that_was_lost_half_way_is_critical_and_what_was_read_stays() -> None:
+    lost = Failure("server_gone", "the connection was lost", "check the server")
+    facts = replace(seen("slots", slot(active=False)), unreachable=lost, failures={"ages": lost})
+    decision = decide(facts, policy("slots_inactive", "xid_age"))
+    assert {found.check: found.status for found in decision.findings} == {
+        "reachable": "critical", "slots_inactive": "warning", "xid_age": "unknown"
+    }  # fmt: skip
+    assert decision.msg.startswith("1 critical: the connection was lost (check the server)")
+
+
+# --- readings -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("age", "status"), [(2e8, "ok"), (5.4e8, "warning"), (1.1e9, "critical")])
+def test_transaction_ids_that_are_used_up(age: float, status: str) -> None:
+    row = {"name": "shop", "xid_age": age, "multixact_age": 0.0}
+    found = one(seen("ages", row), "xid_age")
+    assert found.status == status and (status == "ok" or ("shop" in found.msg and "million" in found.msg))
+    assert one(seen("ages", {**row, "xid_age": 0.0, "multixact_age": 1.3e9}), "multixact_age").status == "critical"
+
+
+@pytest.mark.parametrize(
+    ("row", "check", "status", "words"),
+    [
+        (slot(retained_bytes=48 * 1024.0**3, active=False), "slots_retained", "critical", "holds back 48.0 GB of WAL"),
+        (slot(retained_bytes=None), "slots_retained", "ok", "nothing wrong"),
+        (slot(wal_status="unreserved"), "slots_lost", "critical", "about to be lost"),
+        (slot(wal_status="lost", invalid="wal_removed"), "slots_lost", "critical", "lost (wal_removed)"),
+        (slot(invalid="conflicts with recovery"), "slots_lost", "critical", "conflicts with recovery"),
+        (slot(wal_status="extended"), "slots_lost", "ok", "nothing wrong"),
+        (slot(safe_bytes=1e8), "slots_safe", "critical", "before it is lost"),
+        (slot(safe_bytes=None), "slots_safe", "ok", "nothing wrong"),
+        (slot(active=False, inactive_seconds=7200.0), "slots_inactive", "warning", "used by nobody for 2 h"),
+    ],
+)
+def test_slots(row: dict[str, Any], check: str, status: str, words: str) -> None:
+    found = one(seen("slots", row), check)
+    assert found.status == status and words in found.msg
+
+
+def test_a_crash_is_told_from_a_start() -> None:
+    facts = seen("x")
+    calm = one(facts, "uptime")
+    assert calm.status == "ok" and "9 d" in calm.msg
+    crashed = replace(facts, rows={"start": [{**START, "checkpointer_age": 120.0}]})
+    assert one(crashed, "uptime").status == "warning" and "crashed" in one(crashed, "uptime").msg
+    blind = replace(facts, rows={"start": [{**START, "checkpointer_age": None}]})
+    assert one(blind, "uptime").status == one(replace(facts, rows={}), "uptime").status == "ok"
+
+
+def test_counters_are_measured_since_the_last_run_and_anew_when_they_went_back() -> None:
+    rows = seen("databases", database(deadlocks=10))
+    hour_ago = {"deadlocks/shop": 4.0}
+    last = Previous(NOW - timedelta(hours=1), hour_ago)
+    found = one(rows, "deadlocks", previous=last)
+    assert (found.value, found.status) == (6, "warning") and "the last run, 1 h ago" in found.msg
+    back = one(rows, "deadlocks", previous=Previous(last.at, {"deadlocks/shop": 40.0}))
+    assert back.status == "ok"
+    reset = seen("databases", database(deadlocks=10, statistics_age=600.0))
+    assert one(reset, "deadlocks", previous=last).msg.endswith("the statistics began, 10 min ago")
+    # 15 and newer say nothing of the beginning: neither that of other statistics nor none may hide what is known
+    silent = replace(seen("databases", database(deadlocks=10, statistics_age=None)), rows={
+        "start": [{**START, "statistics_age": 60.0}], "databases": [database(deadlocks=10, statistics_age=None)]
+    })  # fmt: skip
+    assert one(silent, "deadlocks", previous=last).value == 6
+    nothing = replace(silent, rows={"databases": silent.rows["databases"]})
+    assert one(nothing, "deadlocks").status == "unknown" and "previous" in one(nothing, "deadlocks").msg
+
+
+def test_a_minute_is_not_multiplied_up_to_an_hour() -> None:
+    last = Previous(NOW - timedelta(seconds=6), {"deadlocks/shop": 9.0})
+    assert one(seen("databases", database(deadlocks=10)), "deadlocks", previous=last).value == 1
+
+
+@pytest.mark.parametrize(
+    ("counts", "check", "status", "words"),
+    [
+        ({"hits": 500, "reads": 499}, "cache_hit", "ok", "too few blocks"),
+        ({"hits": 7000, "reads": 3000}, "cache_hit", "critical", "70.0 %"),
+        ({"commits": 50, "rollbacks": 49}, "rollbacks", "ok", "too few"),
+        ({"commits": 500, "rollbacks": 100}, "rollbacks", "warning", "16.7 %"),
+        ({"checksum_failures": 1}, "checksum_failures", "critical", "1 page"),
+        ({"checksum_failures": None}, "checksum_failures", "ok", "no page"),
+    ],
+)
+def test_databases(counts: dict[str, Any], check: str, status: str, words: str) -> None:
+    found = one(seen("databases", database(**counts)), check)
+    assert found.status == status and words in found.msg
+
+
+def test_pages_without_checksums_are_unknown() -> None:
+    found = one(seen("databases", database(), server={**SERVER, "checksums": False}), "checksum_failures")
+    assert found.status == "unknown" and "pg_checksums --enable" in found.msg
+
+
+def test_a_spike_is_against_what_is_usual() -> None:
+    usual = database(commits=90 * 86400)
+    last = Previous(NOW - timedelta(minutes=1), {"commits/shop": 90 * 86400.0 - 60 * 12})
+    found = one(seen("databases", usual), "transaction_spike", previous=last)
+    assert found.status == "warning" and "12.0 times what is usual" in found.msg and found.unit == "ratio"
+
+
+def test_sessions_that_hold_and_what_is_left() -> None:
+    mine = Session(1, CLIENT, own=True, role="ops", database="shop")
+    others = [
+        Session(pid, CLIENT, role="app", database="shop", application=EVIL, state="idle in transaction",
+                ages=Ages(state=1000.0, transaction=2000.0), query="SELECT 'secret'")
+        for pid in range(2, 97)
+    ]  # fmt: skip
+    activity = Activity((mine, *others), Rights("ops", False, False, True), 100, 3)
+    decision = decide(replace(seen("x"), activity=activity), policy(
+        "connections", "free_connections", "idle_in_transaction", "pool", pool_size=100
+    ))  # fmt: skip
+    assert said(decision, "connections")[0].status == said(decision, "free_connections")[0].status == "critical"
+    assert said(decision, "pool")[0].status == "critical" and said(decision, "pool")[0].value == 95
+    idle = said(decision, "idle_in_transaction")
+    assert len(idle) == 21 and idle[-1].msg == "idle_in_transaction: 75 more" and "secret" not in str(decision)
+    assert decision.msg.startswith("24 critical: 96 of 100 connections used (96 %)")
+    assert "\x1b" not in str([found.msg for found in decision.findings])
+
+
+# --- questions ----------------------------------------------------------------------------------------------------
+
+
+def test_answers_become_findings_and_samples_with_safe_labels() -> None:
+    question = Question("orders", "SELECT 1", "count", Limit(5, 9), "business", {"shop": "eu"})
+    rows = [{"value": 7, "country": EVIL}, {"value": None, "country": "fr"}]
+    facts = replace(seen("x"), rows={"question:orders": rows})
+    decision = decide(facts, policy(questions=(question,)))
+    assert [found.status for found in said(decision, "custom_orders")] == ["warning", "unknown"]
+    (sample,) = [one for one in decision.extra["samples"] if one["metric"] == "business.orders"]
+    assert sample["labels"] == {"shop": "eu", "country": "x\\x1b[31m\\n<script>"} and "\x1b" not in decision.msg
