@@ -47,6 +47,15 @@ class TestRepository:
     def catalog(self) -> Catalog:
         return self.restic.catalog()
 
+    def damage_snapshot(self, snapshot: str) -> dict[str, Any]:
+        """Flip a bit of a snapshot's file; return options whose cache does not have it as it was."""
+        path = self.location / "snapshots" / snapshot
+        path.chmod(0o600)
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        return {"restic_cache_dir": str(self.folder / "another cache")}
+
 
 def make_repository(folder: Path, create: bool = True) -> TestRepository:
     if shutil.which("restic") is None:

@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 
 from .errors import InvalidValue, PreconditionFailed
 from .result import CRITICAL, OK
-from .units import rfc3339
+from .units import count_of, rfc3339
 
 MARK = "oncall-runbooks"
 POSTGRESQL, REDIS, CONFIG = "postgresql", "redis", "config"
@@ -125,7 +125,7 @@ class Catalog:
         if not copies:
             known = ", ".join(one.label() for one in self.sources()) or "nothing"
             raise PreconditionFailed(
-                f"no copy of {source.label()}; the repository has {known}",
+                f"no copy of {source.label()}; the repository has {known}{self._hidden()}",
                 code="no_copy",
                 hint="check product, host and name",
             )
@@ -133,18 +133,25 @@ class Catalog:
         if not old_enough:
             oldest = rfc3339(min(copy.taken for copy in copies))
             raise PreconditionFailed(
-                f"no copy of {source.label()} at or before {rfc3339(at) if at else ''}; the oldest is of {oldest}",
+                f"no copy of {source.label()} at or before {rfc3339(at) if at else ''}; the oldest is of {oldest}"
+                f"{self._hidden()}",
                 code="no_copy_old_enough",
                 hint="choose a later time, or look into the physical backups for an earlier one",
             )
         good = [copy for copy in old_enough if self.verdict_of(copy) != "bad"]
         if not good:
             raise PreconditionFailed(
-                f"every copy of {source.label()} that is old enough was found to be bad",
+                f"every copy of {source.label()} that is old enough was found to be bad{self._hidden()}",
                 code="no_good_copy",
                 hint="choose a later time, or give the snapshot's id to use one all the same",
             )
         return max(good, key=lambda copy: copy.taken)
+
+    def _hidden(self) -> str:
+        """Return what to add where a copy is missing: it may be one of those that nobody can read."""
+        if not self.unreadable:
+            return ""
+        return f"; {count_of(len(self.unreadable), 'snapshot')} cannot be read: {', '.join(self.unreadable[:5])}"
 
     def by_id(self, copy_id: str) -> Copy:
         """Return the copy with this id, or an unambiguous beginning of it.

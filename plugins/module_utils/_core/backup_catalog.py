@@ -106,14 +106,14 @@ def report(look: Look, policy: Policy, now: datetime) -> Decision:
     return Decision(msg=_line(catalog, judged, findings), findings=findings, extra=_extra(look, judged, catalog, now))
 
 
-def unreadable_findings(catalog: Catalog) -> tuple[Finding, ...]:
-    """Return a critical finding when the repository lists snapshots that cannot be read."""
+def unreadable_findings(catalog: Catalog, status: str = CRITICAL) -> tuple[Finding, ...]:
+    """Return a finding when the repository lists snapshots that cannot be read."""
     if not catalog.unreadable:
         return ()
     number = len(catalog.unreadable)
     names = ", ".join(catalog.unreadable[:5])
     msg = f"{count_of(number, 'snapshot')} cannot be read, and nobody can tell what is in it: {names}"
-    return (Finding("snapshots_unreadable", CRITICAL, msg, number, "snapshots"),)
+    return (Finding("snapshots_unreadable", status, msg, number, "snapshots"),)
 
 
 def _judge(catalog: Catalog, source: Source, policy: Policy, now: datetime) -> _Judged:

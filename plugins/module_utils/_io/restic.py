@@ -128,7 +128,7 @@ class Restic:
 
         A snapshot of which a part could not be read is taken away again.
         """
-        argv = ["backup", "--json", "--host", host, *_tag_arguments(tags), "."]
+        argv = [*_backup_arguments(host, tags), "."]
         return self._write(replace(self._program(argv, cwd=folder), dies_with_us=True), on_progress)
 
     def _write(self, program: Program, on_progress: Optional[Progress]) -> Written:
@@ -169,7 +169,7 @@ class Restic:
         Whoever feeds it must end it before the end of its input when the input is not whole: at the end of the input
         it writes the snapshot, whatever became of the producer. When we are killed, it is killed too.
         """
-        argv = ["backup", "--json", "--host", host, *_tag_arguments(tags), "--stdin", "--stdin-filename", filename]
+        argv = [*_backup_arguments(host, tags), "--stdin", "--stdin-filename", filename]
         return replace(self._program(argv), dies_with_us=True)
 
     def read_file(self, snapshot: str, path: str) -> str:
@@ -309,5 +309,10 @@ def _said(completed: Completed) -> str:
     return redact_text(printable(" / ".join(lines[-3:]), 500)) or f"exit status {completed.rc}"
 
 
-def _tag_arguments(tags: Sequence[str]) -> list[str]:
-    return [part for tag in tags for part in ("--tag", tag)]
+def _backup_arguments(host: str, tags: Sequence[str]) -> list[str]:
+    """Return how every backup begins.
+
+    ``--force``: don't look for a parent snapshot. Each copy comes from a folder of its own, so that there is never one,
+    and a single damaged snapshot anywhere in the repository would make the search, and the backup, fail.
+    """
+    return ["backup", "--json", "--force", "--host", host, *(part for tag in tags for part in ("--tag", tag))]

@@ -46,7 +46,7 @@ from .._io.config_copy_write import clear_partial, look, remove, write
 from .._io.copy_proof import verdict_of, write_proof
 from .._io.restic import RepositoryFailed, Restic
 from .._io.workspace import ends_in_order, need_room, workspace
-from .copy_options import check_confirm, choose_copy
+from .copy_options import Frank, check_confirm, choose_copy
 from .copy_steps import Steps
 from .repository import repository_of
 from .run import Operation, Task
@@ -57,14 +57,14 @@ _DAMAGED = ("repository_damaged", "manifest_unreadable")
 def config_restore(task: Task) -> Operation:
     """Return the operation that the options ask for."""
     if task.params["target"] == "throwaway":
-        return ConfigProof(task)
+        return Frank(ConfigProof(task))
     if task.params["target"] == "live":
         check_confirm(task.params)
     if task.params["state"] == "undone":
         if task.params["target"] != "live":
             raise InvalidValue("state undone takes back what was put in place: target must be live")
         return ConfigUndo(task)
-    return ConfigRestore(task)
+    return Frank(ConfigRestore(task))
 
 
 def _fetch(restic: Restic, copy: Copy, folder: Path, include: list[str]) -> Path:
@@ -86,7 +86,7 @@ class ConfigProof:
 
     def decide(self) -> Decision:
         """Choose the copy."""
-        self._copy = choose_copy(self._restic, self._task.params, CONFIG)
+        self._copy, self.unreadable = choose_copy(self._restic, self._task.params, CONFIG)
         label, taken = self._copy.source.label(), rfc3339(self._copy.taken)
         plan = (
             Action("fetch", "fetch", label, f"state of {taken}", f"restic restore {self._copy.id[:8]}"),
@@ -153,7 +153,7 @@ class ConfigRestore:
 
     def decide(self) -> Decision:
         """Compare every path with the copy; no content leaves this function."""
-        self._copy = choose_copy(self._restic, self._task.params, CONFIG)
+        self._copy, self.unreadable = choose_copy(self._restic, self._task.params, CONFIG)
         self._manifest = read_config_manifest(self._restic.read_file(self._copy.id, f"/{MANIFEST}"))
         if not self._aside:
             self._refuse_interrupted()

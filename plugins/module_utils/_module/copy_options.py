@@ -8,12 +8,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from dataclasses import replace
+from typing import Any, Mapping, Protocol
 
 from .._core.backup import Copy, parse_at
+from .._core.backup_catalog import unreadable_findings
 from .._core.errors import InvalidValue
+from .._core.result import WARNING, Decision, Finding, Outcome
 from .._io.restic import Restic
 from .repository import repository_spec, source_of, source_spec
+from .run import Operation
 from .spec import ArgumentSpec
 
 
@@ -28,8 +32,37 @@ def choice_spec() -> ArgumentSpec:
     return ArgumentSpec({"at": {"type": "str"}, "snapshot": {"type": "str"}}, mutually_exclusive=(("at", "snapshot"),))
 
 
-def choose_copy(restic: Restic, params: Mapping[str, Any], kind: str) -> Copy:
+class ChoosingOperation(Operation, Protocol):
+    """An operation that chooses a copy; ``unreadable`` tells what it could not choose from."""
+
+    unreadable: tuple[Finding, ...]
+
+
+class Frank:
+    """An operation whose result also says which snapshots could not be read: one may be newer than the chosen copy."""
+
+    def __init__(self, operation: ChoosingOperation) -> None:
+        self._operation = operation
+
+    def decide(self) -> Decision:
+        """Decide as the operation does."""
+        decision = self._operation.decide()
+        return replace(decision, findings=(*decision.findings, *self._operation.unreadable))
+
+    def apply(self, decision: Decision) -> Outcome:
+        """Carry it out."""
+        outcome = self._operation.apply(decision)
+        return replace(outcome, findings=(*outcome.findings, *self._operation.unreadable))
+
+    def close(self) -> None:
+        """Close the operation."""
+        self._operation.close()
+
+
+def choose_copy(restic: Restic, params: Mapping[str, Any], kind: str) -> tuple[Copy, tuple[Finding, ...]]:
     """Return the copy that the options ask for: by id, or the newest good one at or before a time.
+
+    With it comes a warning when there are snapshots that cannot be read.
 
     Raises:
         InvalidValue: the time cannot be read, or the id is of a copy of something else.
@@ -38,12 +71,13 @@ def choose_copy(restic: Restic, params: Mapping[str, Any], kind: str) -> Copy:
     source = source_of(params, kind, params["name"])
     at = parse_at(params["at"], "at") if params["at"] else None
     catalog = restic.catalog()
+    unreadable = unreadable_findings(catalog, WARNING)
     if not params["snapshot"]:
-        return catalog.pick(source, at)
+        return catalog.pick(source, at), unreadable
     copy = catalog.by_id(params["snapshot"])
     if copy.source != source:
         raise InvalidValue(f"snapshot {copy.id[:8]} is {copy.source.label()}, not {source.label()}")
-    return copy
+    return copy, unreadable
 
 
 def check_confirm(params: Mapping[str, Any]) -> None:

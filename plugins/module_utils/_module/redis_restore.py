@@ -37,7 +37,7 @@ from .._io.redis_server import RedisServer
 from .._io.redis_throwaway import find_server, ordinary_account
 from .._io.restic import Restic
 from .._io.workspace import ends_in_order, need_room, workspace
-from .copy_options import check_confirm, choose_copy
+from .copy_options import Frank, check_confirm, choose_copy
 from .copy_steps import Steps
 from .redis_options import redis_target
 from .repository import repository_of
@@ -47,9 +47,9 @@ from .run import Operation, Task
 def redis_restore(task: Task) -> Operation:
     """Return the operation that the options ask for."""
     if task.params["target"] == "throwaway":
-        return RedisProof(task)
+        return Frank(RedisProof(task))
     check_confirm(task.params)
-    return RedisUndo(task) if task.params["state"] == "undone" else RedisRestore(task)
+    return RedisUndo(task) if task.params["state"] == "undone" else Frank(RedisRestore(task))
 
 
 def _examiner(task: Task, restic: Restic) -> Examiner:
@@ -76,7 +76,7 @@ class RedisProof:
     def decide(self) -> Decision:
         """Choose the copy."""
         self._examiner = _examiner(self._task, self._restic)
-        self._copy = choose_copy(self._restic, self._task.params, REDIS)
+        self._copy, self.unreadable = choose_copy(self._restic, self._task.params, REDIS)
         label, taken = self._copy.source.label(), rfc3339(self._copy.taken)
         plan = (
             Action("fetch", "fetch", label, f"state of {taken}", f"restic restore {self._copy.id[:8]}"),
@@ -138,7 +138,7 @@ class RedisRestore:
         self._live = self._control.look(params["data_dir"] or "", params["rdb_filename"])
         self._place = Place(Path(self._live.directory))
         self._place.check()
-        self._copy = choose_copy(self._restic, params, REDIS)
+        self._copy, self.unreadable = choose_copy(self._restic, params, REDIS)
         manifest = read_redis_manifest(self._restic.read_file(self._copy.id, f"/{MANIFEST}"))
         refuse(self._policy, self._live, manifest)
         findings = self._as_wanted(manifest)

@@ -14,6 +14,7 @@ from typing import Any, Optional
 
 from .._core import restore as plans
 from .._core.backup import POSTGRESQL, Catalog, Copy, parse_at
+from .._core.backup_catalog import unreadable_findings
 from .._core.backup_load import GlobalStatement
 from .._core.backup_manifest import Manifest
 from .._core.backup_proof import data_age
@@ -93,6 +94,7 @@ class Restore:
         head = read_head(self._restic, copy)
         manifest = head.manifest
         findings = (self._verdict(catalog, copy), check_copy(facts, wish, copy, manifest))
+        findings += unreadable_findings(catalog, WARNING)
         roles: tuple[GlobalStatement, ...] = ()
         if wish.create_roles:
             roles = role_statements(head.globals_sql, {*manifest.roles, manifest.owner}, facts.roles)

@@ -370,3 +370,18 @@ def test_every_object_is_proven_by_a_restore(database: Database, role: Roles, tm
     verified = run_ok("postgresql_backup_verify", verify_options(scene.repository, database, client_bin_dirs=tools))
     assert {one["check"]: one["msg"] for one in verified["findings"] if one["status"] not in ("ok", "warning")} == {}
     assert verdict_of(scene.repository, copy["snapshot"]) == "proven"
+
+
+@fault(
+    "damaged_snapshot_backup", "backup: repository", "the copy is made and proven all the same; the list names the one"
+)
+def test_another_snapshot_is_damaged(database: Database, tmp_path: Path) -> None:
+    scene = make_scene(database, tmp_path)
+    (earlier,) = scene.before
+    elsewhere = scene.repository.damage_snapshot(Path(earlier).name)
+    for mode in MODES:
+        (copy,) = run_ok(MODULE, scene.options(mode=mode, **elsewhere))["copies"]
+        assert copy["status"] == "done"
+        asked = {**verify_options(scene.repository, database, client_bin_dirs=[str(client_bin_dir(18))]), **elsewhere}
+        verified = run_ok("postgresql_backup_verify", asked)
+        assert (verified["copy"]["id"], verified["verdict"], verified["status"]) == (copy["snapshot"], "ok", "critical")

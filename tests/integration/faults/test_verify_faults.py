@@ -286,19 +286,14 @@ def test_a_deleted_index(repository: TestRepository, shop: Database) -> None:
 
 
 @fault("snapshot file of the repository that is damaged", STAGE, "status critical, even when another copy is proven")
-def test_a_damaged_snapshot(repository: TestRepository, shop: Database, tmp_path: Path) -> None:
+def test_a_damaged_snapshot(repository: TestRepository, shop: Database) -> None:
     older = add_database_copy(repository, shop, taken_at="2026-01-01T00:00:00Z")
-    newest = repository.location / "snapshots" / add_database_copy(repository, shop)
-    newest.chmod(0o600)
-    data = bytearray(newest.read_bytes())
-    data[len(data) // 2] ^= 1
-    newest.write_bytes(data)
-    elsewhere = options(repository, shop, restic_cache_dir=str(tmp_path / "other cache"))
-    result = run_ok(MODULE, elsewhere)
+    newest = add_database_copy(repository, shop)
+    result = run_ok(MODULE, options(repository, shop, **repository.damage_snapshot(newest)))
     assert (result["copy"]["id"], result["verdict"], result["status"]) == (older, "ok", "critical")
     assert found(result)["snapshots_unreadable"] == "critical"
     result = run_ok(MODULE, options(repository, shop))  # restic's cache still has the sound one
-    assert (result["copy"]["id"], result["verdict"]) == (newest.name, "critical")
+    assert (result["copy"]["id"], result["verdict"]) == (newest, "critical")
 
 
 @fault("wrong key of the repository for a verification", STAGE, "the module fails with wrong_key; nothing is written")

@@ -103,6 +103,22 @@ def test_a_proof_is_kept_with_the_copy(repository: TestRepository) -> None:
     assert '"verdict": "ok"' in evidence and SECRET not in evidence + json.dumps(result)
 
 
+@pytest.mark.parametrize("target", ["throwaway", "live"])
+def test_a_newer_copy_that_cannot_be_read_is_told(repository: TestRepository, tree: Path, target: str) -> None:
+    older = repository.catalog().copies[0].id
+    run_ok("config_backup", {**repository.options, **SOURCE, "paths": [str(tree)], "only_if_changed": False})
+    damage(tree)
+    asked = live(repository) if target == "live" else options(repository, target)
+    (newer,) = {one.id for one in repository.catalog().copies} - {older}
+    asked |= repository.damage_snapshot(newer)
+    for check in (True, False):
+        result = run_ok(MODULE, asked, check=check)
+        told = {one["check"]: (one["status"], one["value"]) for one in result["findings"]}
+        assert (result["snapshot"], told["snapshots_unreadable"], result["changed"]) == (older, ("warning", 1), True)
+    failed = run_failed(MODULE, {**asked, "at": "20200101-000000"})
+    assert failed["failure"]["code"] == "no_copy_old_enough" and "1 snapshot cannot be read" in failed["msg"]
+
+
 def test_check_real_second_run_and_the_way_back(repository: TestRepository, tree: Path) -> None:
     good = state_of(tree)
     damage(tree)

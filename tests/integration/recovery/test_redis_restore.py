@@ -87,6 +87,18 @@ def test_a_proof_is_kept_with_the_copy(repository: TestRepository, copied: TestR
     assert '"digest"' in repository.restic.read_file(catalog.proofs[0].id, "/proof.json")
 
 
+def test_a_newer_copy_that_cannot_be_read_is_told(repository: TestRepository, copied: TestRedis) -> None:
+    older = repository.catalog().copies[0].id
+    back_up(repository, copied)
+    (newer,) = {one.id for one in repository.catalog().copies} - {older}
+    elsewhere = repository.damage_snapshot(newer)
+    for asked in (proof_options(repository), live_options(repository, copied)):
+        result = run_ok(MODULE, {**asked, **elsewhere})
+        told = {one["check"]: (one["status"], one["value"]) for one in result["findings"]}
+        assert told["snapshots_unreadable"] == ("warning", 1) and older[:8] in result["plan"][0]["command"]
+    assert keys_of(copied) == KEYS
+
+
 @pytest.mark.parametrize("appendonly", ["no", "yes"])
 def test_check_real_second_run_and_the_way_back(
     repository: TestRepository, make_redis: Callable[..., TestRedis], appendonly: str

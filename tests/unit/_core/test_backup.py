@@ -97,6 +97,12 @@ def test_why_there_is_nothing_to_pick(source: Source, at: datetime | None, code:
     assert failure.value.code == code
 
 
+def test_what_nobody_can_read_is_told_where_a_copy_is_missing() -> None:
+    catalog = replace(read_catalog([snapshot(COPY)]), unreadable=("0ab6827c", "1bc7938d"))
+    with pytest.raises(PreconditionFailed, match="2 snapshots cannot be read: 0ab6827c, 1bc7938d"):
+        catalog.pick(SOURCE, NOON - timedelta(seconds=1))
+
+
 def test_an_id_must_be_unambiguous() -> None:
     catalog = read_catalog([snapshot(COPY), snapshot(replace(COPY, id="cd"))])
     assert catalog.by_id("cc") == COPY
