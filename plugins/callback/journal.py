@@ -161,8 +161,10 @@ class CallbackModule(CallbackBase):
 
     @guarded
     def v2_playbook_on_play_start(self, play: Any) -> None:
-        """Note the play."""
+        """Note the play; what earlier ones read is in the journal before it begins, for modules that judge it."""
         self._play = str(play.get_name())
+        if self._recorder is not None:
+            self._recorder.flush()
 
     @guarded
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:

@@ -99,7 +99,8 @@ options:
     description:
       - Address of the journal, a SQLite file (V(sqlite:////var/lib/oncall/journal.db)) or a PostgreSQL database
         (V(postgresql://user:password@host/database)).
-      - By default C(~/.local/state/oncall-runbooks/journal.db) of the user who runs Ansible.
+      - By default that of the environment variable E(ONCALL_JOURNAL_URL), which the callback P(oncall.runbooks.journal#callback)
+        sets, else C(~/.local/state/oncall-runbooks/journal.db) of the user who runs the playbook.
     type: str
   variable:
     description: Name of the inventory's variable, for messages about an entry that cannot be meant.

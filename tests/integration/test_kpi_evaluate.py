@@ -13,6 +13,7 @@ import pytest
 from tests.support.journal_records import postgres_url
 from tests.support.journals import rows, write
 from tests.support.modules import run_failed, run_ok
+from tests.support.playbooks import Playbooks
 from tests.support.servers import Database
 
 MINUTE = 60.0
@@ -167,3 +168,45 @@ def test_check_mode_is_the_same(file: str) -> None:
     )
     assert [one["status"] for one in real["kpis"]] == [one["status"] for one in check["kpis"]] == ["critical"]
     assert not check["changed"] and check["plan"] == []
+
+
+PLAYBOOK = """
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - oncall.runbooks.host_health_info:
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - oncall.runbooks.kpi_evaluate:
+        kpis:
+          - {name: "{{ item }}", source: {metric: host.memory.used_percent}, unit: "%", critical: 100.1}
+      loop: [memory, again]
+      register: kpis
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - oncall.runbooks.kpi_evaluate:
+        kpis: [{name: of_again, source: {metric: kpis.again.value}, unit: "%", critical: 100.1}]
+      register: of_kpi
+    - oncall.runbooks.capacity_forecast:
+        resources: [{name: memory, source: {metric: host.memory.used_percent}, limit: 101, unit: "%"}]
+      register: resources
+    - ansible.builtin.copy:
+        content: "{{ {'kpis': kpis.results[0].kpis + of_kpi.kpis, 'forecasts': resources.forecasts} | to_json }}"
+        dest: "{{ playbook_dir }}/found.json"
+        mode: "0600"
+"""
+
+
+def test_a_run_judges_what_it_has_just_read(tmp_path: Path) -> None:
+    """As people run it: modules in processes of their own, and the journal that the callback writes meanwhile."""
+    playbooks = Playbooks(tmp_path)
+    playbooks.write_inventory({"controller": {"localhost": {}}})
+    (tmp_path / "look.yml").write_text(PLAYBOOK, encoding="utf-8")
+    run = playbooks.run(tmp_path / "look.yml")
+    assert run.rc == 0, run.output
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [kpi["status"] for kpi in found["kpis"]] == ["ok", "ok"], found["kpis"]
+    assert 0 < found["kpis"][0]["value"] <= 100
+    assert found["forecasts"][0]["reason"] == "too_short"
