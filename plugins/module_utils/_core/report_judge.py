@@ -135,7 +135,15 @@ def _kpis(facts: Facts, policy: Policy, findings: Sequence[FindingRow]) -> tuple
     found = policy.kpis
     if found is None:
         found = worst_first(kpi_of_finding(one) for one in findings if one.area == KPIS)
+        newest = {one.metric: one.value for one in facts.gauges}
+        found = tuple(_attained(one, newest) for one in found)
     return tuple(replace(one, history=facts.histories.get(f"{KPIS}.{one.name}.value", one.history)) for one in found)
+
+
+def _attained(kpi: Kpi, newest: Mapping[str, float]) -> Kpi:
+    """Return a KPI of the journal with how its objective stood at the same time."""
+    name = f"{KPIS}.{kpi.name}"
+    return replace(kpi, attainment=newest.get(f"{name}.attainment"), budget_left=newest.get(f"{name}.budget_left"))
 
 
 # --- areas ------------------------------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ PLOTS: Mapping[str, str] = {
     "external_apis.latency.p95": "External APIs, p95",
     "external_apis.error_percent": "External APIs, errors",
     "ingestion.events": "Events ingested",
+    "logs.error_percent": "Failed requests",
     "logs.errors": "Errors in logs",
     "database.connections.used_percent": "Database connections",
     "database.cache_hit_percent": "Database cache hits",

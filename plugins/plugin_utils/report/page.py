@@ -196,7 +196,7 @@ def clean(value: Any) -> Any:
     >>> clean("abc\u202egpj"), clean(1.5), clean(Markup("<b>"))
     ('abc\\u202egpj', 1.5, Markup('<b>'))
     """
-    return printable(value, 600) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return printable(value, 10**6) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def sections_of(report: ReportData) -> list[tuple[str, str]]:
