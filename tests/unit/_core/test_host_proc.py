@@ -116,6 +116,8 @@ def test_each_real_file_system_once() -> None:
         mount("/proc", "0:5", "proc"),
         mount("/dev", "0:4", "tmpfs"),
         mount("/devices", "8:7"),
+        mount("/a-longer-name-of-devices", "8:7"),
+        mount("/a", "8:7", root="/part"),
         mount("/sys/fs/cgroup", "0:6", "tmpfs"),
         mount("/dev/shm", "0:7", "tmpfs"),
         mount("/srv/bound", root="/var/data"),
