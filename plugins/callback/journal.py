@@ -212,7 +212,7 @@ class CallbackModule(CallbackBase):
             changed=sum(stats.changed.values()),
         )
         keep = Retention(self.get_option("journal_keep_samples"), self.get_option("journal_keep_runs"))
-        self._recorder.close(last, keep)
+        self._recorder.close(last, None if last.check_mode else keep)
         self._run = None
 
     def _open(self, name: str) -> None:

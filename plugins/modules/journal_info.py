@@ -157,6 +157,12 @@ rows:
   type: list
   elements: dict
   sample: [{"runbook": "daily-operations", "started_at": 1795271781.6, "status": "warning", "msg": "1 warning"}]
+lines:
+  description: RV(rows) as a table for people, with times in UTC.
+  returned: success
+  type: list
+  elements: str
+  sample: ["BEGAN             TOOK    RUNBOOK", "2026-11-21 14:36  1.2 s   backup"]
 journal:
   description: Where it was read, without password.
   returned: success

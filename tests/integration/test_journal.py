@@ -325,7 +325,7 @@ def test_incidents_have_their_timelines_and_drills_their_measures(url: str) -> N
 def test_nothing_can_be_written_through_a_reader(url: str) -> None:
     with open_writer(url):
         pass
-    with open_journal(url) as journal, pytest.raises(Exception, match=r"(?i)read-?only"), journal._engine.begin() as c:
+    with open_journal(url) as journal, pytest.raises(Exception, match=r"(?i)read-?only"), journal.engine.begin() as c:
         c.exec_driver_sql("DELETE FROM runs")
 
 

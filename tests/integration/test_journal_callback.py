@@ -22,7 +22,7 @@ from plugins.module_utils._io.journal_open import JournalSchema
 from plugins.module_utils._io.journal_read import open_journal
 from plugins.module_utils._io.journal_schema import REVISIONS, upgrade
 from plugins.module_utils._io.journal_write import open_writer
-from tests.support.journal_records import mounted, postgres_url, revision, rows
+from tests.support.journal_records import batch_of, mounted, postgres_url, revision, rows, run_of
 from tests.support.playbooks import ROOT, Playbooks
 from tests.support.servers import Database
 
@@ -137,6 +137,20 @@ def test_check_mode_is_recorded_as_such(runbooks: Runbooks) -> None:
     assert runbooks.rows("SELECT status, changed FROM steps") == [("planned", 0)]
     with open_journal(str(runbooks.journal)) as journal:
         assert journal.last_runs() == ()
+
+
+def test_what_is_old_is_removed_once_a_day_and_never_in_check_mode(runbooks: Runbooks) -> None:
+    with open_writer(str(runbooks.journal)) as writer:
+        writer.apply([batch_of("old", 0, run=run_of("old", started_at=1.0))])
+    playbook = runbooks.write(contract())
+    assert runbooks.run(playbook, "--check").rc == 0
+    assert "old" in runbooks.rows("SELECT id FROM runs")
+    assert runbooks.run(playbook).rc == 0
+    assert "old" not in runbooks.rows("SELECT id FROM runs")
+    with open_writer(str(runbooks.journal)) as writer:
+        writer.apply([batch_of("old2", 0, run=run_of("old2", started_at=1.0))])
+    assert runbooks.run(playbook).rc == 0
+    assert "old2" in runbooks.rows("SELECT id FROM runs")
 
 
 def test_the_items_of_a_loop_are_recorded_each(runbooks: Runbooks) -> None:

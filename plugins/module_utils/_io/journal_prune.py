@@ -9,10 +9,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from .._core.journal import DAY_SECONDS, RUNNING, day_of
 from .journal_open import journal_errors
+from .journal_read import Journal
 from .journal_tables import sa, table
 from .journal_write import JournalWriter
 
@@ -49,9 +50,9 @@ class Pruned:
         return sum(vars(self).values())
 
 
-def prunable(writer: JournalWriter, keep: Retention, now: float) -> Pruned:
+def prunable(journal: Union[Journal, JournalWriter], keep: Retention, now: float) -> Pruned:
     """Count what is older than it has to be; nothing is removed."""
-    with journal_errors("read", writer.where), writer.engine.begin() as connection:
+    with journal_errors("read", journal.where), journal.engine.begin() as connection:
         counts = {
             name: int(connection.execute(sa.select(sa.func.count()).select_from(rows).where(condition)).scalar() or 0)
             for name, (rows, condition) in _old(keep, now).items()

@@ -29,7 +29,7 @@ from .._core.result import OK, WARNING
 from .journal_open import journal_errors, make_engine, name_of, resolve_url
 from .journal_process import judged
 from .journal_schema import no_tables, require_current
-from .journal_tables import sa, table
+from .journal_tables import metadata, sa, table
 
 _Record = TypeVar("_Record")
 _CHUNK = 500  # series in one query
@@ -68,7 +68,7 @@ class Journal:
     """The journal, open for reading: each method is one look. Failures are those of open_journal."""
 
     def __init__(self, engine: sa.Engine, where: str, now: Callable[[], float]) -> None:
-        self._engine = engine
+        self.engine = engine
         self._now = now
         self.where = where
 
@@ -243,19 +243,33 @@ class Journal:
         query = sa.select(*(sa.select(sa.func.count()).select_from(table(n)).scalar_subquery().label(n) for n in names))
         return dict(zip(names, self._rows(query)[0]))
 
+    def size(self) -> int:
+        """Return how many bytes the journal takes."""
+        if self.engine.dialect.name == "sqlite":
+            pages, size = (self._rows(sa.text(f"PRAGMA {name}"))[0][0] for name in ("page_count", "page_size"))
+            return int(pages * size)
+        query = sa.text("SELECT sum(pg_catalog.pg_total_relation_size(n::regclass)) FROM unnest(:names) AS n")
+        return int(self._rows(query.bindparams(names=list(metadata().tables)))[0][0])
+
+    def faults(self) -> tuple[str, ...]:
+        """Return what SQLite finds wrong with its file; PostgreSQL looks after itself."""
+        if self.engine.dialect.name != "sqlite":
+            return ()
+        return tuple(text for (text,) in self._rows(sa.text("PRAGMA quick_check(10)")) if text != "ok")
+
     def _records(self, query: Any, kind: Callable[..., _Record]) -> tuple[_Record, ...]:
         names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-        with journal_errors("read", self.where), self._engine.begin() as connection:
+        with journal_errors("read", self.where), self.engine.begin() as connection:
             rows = connection.execute(query).mappings()
             return tuple(kind(**{name: row[name] for name in names if name in row}) for row in rows)
 
     def _rows(self, query: Any) -> list[Any]:
-        with journal_errors("read", self.where), self._engine.begin() as connection:
+        with journal_errors("read", self.where), self.engine.begin() as connection:
             return [tuple(row) for row in connection.execute(query)]
 
     def close(self) -> None:
         """Close the connection; closing twice is fine."""
-        self._engine.dispose()
+        self.engine.dispose()
 
     def __enter__(self) -> Journal:
         return self

@@ -11,8 +11,7 @@ from __future__ import annotations
 import getpass
 import os
 import uuid
-from dataclasses import asdict
-from typing import Any, Callable, Mapping, Optional
+from typing import Optional
 
 from .._core.backup import parse_at
 from .._core.errors import InvalidValue, OpsError, VerificationFailed
@@ -29,11 +28,13 @@ from .._core.journal_record import (
     wanted_drill,
     wanted_incident,
 )
+from .._core.journal_table import table_lines
 from .._core.redact import redact_text
 from .._core.result import DONE, OK, UNKNOWN, WARNING, Decision, Finding, Outcome, Step
 from .._core.units import count_of, parse_duration
 from .._io.journal_open import JournalSchema, JournalUnreachable, name_of
-from .._io.journal_read import Journal, open_journal
+from .._io.journal_query import ANSWERS, Query, answer
+from .._io.journal_read import open_journal
 from .._io.journal_spool import folder_of, store_once
 from .._io.journal_write import open_writer
 from .info import InfoOperation
@@ -54,7 +55,7 @@ def journal_info_spec() -> ArgumentSpec:
     """Return the options of journal_info."""
     own = ArgumentSpec(
         {
-            "query": {"type": "str", "choices": sorted(QUERIES), "default": "runs"},
+            "query": {"type": "str", "choices": sorted(ANSWERS), "default": "runs"},
             "since": {"type": "str", "default": "7d"},
             "runbook": {"type": "str"},
             "run_id": {"type": "str"},
@@ -65,62 +66,6 @@ def journal_info_spec() -> ArgumentSpec:
         required_if=(("query", "samples", ("metric",)), ("query", "days", ("metric",))),
     )
     return journal_spec().merge(own)
-
-
-def _samples(journal: Journal, params: Mapping[str, Any], since: float) -> list[dict[str, Any]]:
-    series = journal.series(params["metric"], params["host"])
-    points = journal.samples([one.id for one in series], since)
-    return [
-        {**_series(one), "samples": [{"at": at, "value": value} for at, value in points[one.id]]} for one in series
-    ]  # fmt: skip
-
-
-def _days(journal: Journal, params: Mapping[str, Any], since: float) -> list[dict[str, Any]]:
-    series = journal.series(params["metric"], params["host"])
-    days = journal.days([one.id for one in series], int(since // 86400))
-    return [{**_series(one), "days": [asdict(day) for day in days[one.id]]} for one in series]
-
-
-def _series(one: Any) -> dict[str, Any]:
-    return {"metric": one.metric, "host": one.host, "unit": one.unit, "labels": dict(one.label_values())}
-
-
-def _rows(records: Any) -> list[dict[str, Any]]:
-    return [asdict(record) for record in records]
-
-
-def _steps(journal: Journal, params: Mapping[str, Any], since: float) -> list[dict[str, Any]]:
-    found = journal.steps(params["run_id"], None if params["run_id"] else since)
-    return [row for row in _rows(found) if params["host"] in (None, row["host"])]
-
-
-def _findings(journal: Journal, params: Mapping[str, Any], since: float) -> list[dict[str, Any]]:
-    if params["run_id"]:
-        rows = _rows(journal.findings_of(params["run_id"]))
-        return [row for row in rows if params["host"] in (None, row["host"])]
-    return _rows(journal.findings(since, host=params["host"], limit=params["limit"]))
-
-
-def _latest(journal: Journal, params: Mapping[str, Any], since: float) -> list[dict[str, Any]]:
-    return [row for row in _rows(journal.latest_findings(since)) if params["host"] in (None, row["host"])]
-
-
-def _runs(journal: Journal, params: Mapping[str, Any], since: float) -> list[dict[str, Any]]:
-    return _rows(journal.runs(since, runbook=params["runbook"], limit=params["limit"]))
-
-
-QUERIES: Mapping[str, Callable[[Journal, Mapping[str, Any], float], list[dict[str, Any]]]] = {
-    "runs": _runs,
-    "last_runs": lambda journal, _params, _since: _rows(journal.last_runs()),
-    "steps": _steps,
-    "findings": _findings,
-    "latest_findings": _latest,
-    "samples": _samples,
-    "days": _days,
-    "drills": lambda journal, _params, since: _rows(journal.drills(since)),
-    "incidents": lambda journal, _params, since: _rows(journal.incidents(since)),
-    "states": lambda journal, params, _since: [row for row in _rows(journal.states(params["host"])) if row["host"]],
-}
 
 
 class JournalInfo(InfoOperation):
@@ -139,16 +84,20 @@ class JournalInfo(InfoOperation):
         try:
             with open_journal(self._url, lambda: self._clock.now().timestamp()) as journal:
                 since = self._clock.now().timestamp() - self._since
-                rows = QUERIES[query](journal, self._params, since)[: self._params["limit"]]
+                own = {name: self._params[name] for name in ("runbook", "run_id", "host", "metric", "limit")}
+                rows = answer(journal, Query(query, since, **own))
                 findings = (_readable(journal.where), *_interrupted(journal.runs(since)))
                 where = journal.where
         except (JournalUnreachable, JournalSchema) as error:
             hint = f" ({error.hint})" if error.hint else ""
             finding = Finding("journal", UNKNOWN, error.message + hint)
-            return Decision(finding.msg, findings=(finding,), extra={"rows": [], "journal": name_of(self._url)})
+            return Decision(
+                finding.msg, findings=(finding,), extra={"rows": [], "lines": [], "journal": name_of(self._url)}
+            )
         bad = [finding.msg for finding in findings if finding.status != OK]
         text = "; ".join([f"{count_of(len(rows), 'row')} of {query}", *bad[:3]])
-        return Decision(text, findings=findings, extra={"rows": rows, "journal": where})
+        lines = table_lines(query, rows)
+        return Decision(text, findings=findings, extra={"rows": rows, "lines": lines, "journal": where})
 
 
 def _readable(where: str) -> Finding:
@@ -164,7 +113,7 @@ def _interrupted(runs: tuple[Run, ...]) -> list[Finding]:
             "see what it had changed",
         )
         for run in runs
-        if run.status == INTERRUPTED
+        if run.status == INTERRUPTED and not run.check_mode
     ][:20]
 
 
