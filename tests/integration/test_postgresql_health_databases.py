@@ -29,7 +29,7 @@ def looked_for(database: Database, check: str, wanted: str, of: str | None = Non
 
 def wait_until_old(database: Database) -> None:
     """Wait until the statistics are older than a second: the moments of runs are kept to the second."""
-    age = "SELECT clock_timestamp() - coalesce(stats_reset, '-infinity') > '1.1 s' FROM pg_stat_database"
+    age = "SELECT coalesce(clock_timestamp() - stats_reset > '1.1 s', true) FROM pg_stat_database"
     query = f"{age} WHERE datname = current_database()"
     eventually(lambda: database.fetch(query) == [(True,)], "the statistics to be a second old")
 
