@@ -58,7 +58,8 @@ _BY_WORDS = (
     (("repository is already locked", "unable to create lock"), "repository_locked"),
     # Before damage: what could not be fetched is not damaged for that.
     (("connection refused", "no such host", "i/o timeout", "dial tcp", "ssh command exited", "unable to start the sftp",
-      "access denied", "invalidaccesskeyid", "signaturedoesnotmatch", "nosuchbucket", "connection reset",
+      "access denied", "invalidaccesskeyid", "access key id you provided", "signaturedoesnotmatch",
+      "signature you provided", "nosuchbucket", "connection reset",
       "network is unreachable", "no route to host", "tls handshake", "401 unauthorized", "403 forbidden"),
      "repository_unreachable"),
     (

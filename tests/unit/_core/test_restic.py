@@ -20,6 +20,10 @@ from plugins.module_utils._core.restic import Written, meaning_of, read_message,
         (1, "Fatal: load <snapshot/e5>: invalid data returned", "repository_damaged"),
         (1, "ciphertext verification failed", "repository_damaged"),
         (1, "Fatal: dial tcp 10.0.0.1:443: connect: connection refused", "repository_unreachable"),
+        (1, "Fatal: unable to open config file: Stat: The Access Key Id you provided does not exist in our records.\n"
+            "Is there a repository at the following location?\ns3:http://h/b", "repository_unreachable"),
+        (1, "Fatal: unable to open config file: Stat: The request signature we calculated does not match the signature "
+            "you provided.\nIs there a repository at the following location?\ns3:http://h/b", "repository_unreachable"),
         (1, 'Fatal: unable to open config file: Head "http://h/config": dial tcp: connect: connection refused\n'
             "Is there a repository at the following location?\nrest:http://h/", "repository_unreachable"),
         (1, "open /r/config: permission denied", "insufficient_privilege"),
