@@ -134,7 +134,7 @@ def test_every_level_is_compared_with_what_was_read() -> None:
 def test_a_file_system_that_is_full(tmp_path: Path) -> None:
     with mounted(tmp_path / "full", "tmpfs", "size=1m,nr_inodes=1000") as point:
         (point / "fill").write_bytes(b"x" * (990 * 1024))
-        result = look()
+        result = look(limits=dict.fromkeys(("cpu", "load", "pressure_cpu", "pressure_memory", "pressure_io"), False))
         finding = about(result, "disk", str(point))
         sizes = next(one for one in result["host"]["file_systems"] if one["mount"] == str(point))
     assert (finding["status"], finding["unit"]) == ("critical", "%") and finding["value"] > 95
@@ -208,13 +208,11 @@ def test_a_file_system_that_grows(tmp_path: Path) -> None:
 
 
 def test_processors_that_are_busy() -> None:
-    burn = "import os\ntry: os.nice(-10)\nexcept OSError: pass\nprint('ready', flush=True)\nwhile True: pass"
-    with processes((os.cpu_count() or 1) * 2, burn) as running:
+    with processes((os.cpu_count() or 1) * 2, "print('ready', flush=True)\nwhile True: pass"):
         result = look(window="1s")
     (finding,) = findings(result, "cpu")
     assert finding["status"] == "critical" and finding["value"] > 90
-    if os.geteuid() == 0:
-        assert {one["pid"] for one in result["host"]["busiest"]} & {process.pid for process in running}
+    assert len(result["host"]["busiest"]) == 3 and result["host"]["busiest"][0]["cpu_percent"] >= 10
 
 
 def test_the_biggest_process_is_named() -> None:
@@ -350,7 +348,7 @@ def test_units_that_have_failed(program: Callable[[str, str], None], answer: str
         ("echo 'System has not been booted with systemd' >&2; exit 1", "not been booted with systemd"),
         ("echo '<html>'", "makes no sense"),
         ("printf '\\033[31mred' >&2; exit 1", "x1b[31mred"),
-        ("sleep 60", "no answer within"),
+        ("exec sleep 60", "no end after 0.8 s, killed"),
     ],
 )
 def test_units_that_cannot_be_asked_for(program: Callable[[str, str], None], script: str, words: str) -> None:
@@ -378,7 +376,7 @@ CHRONY = "A29FC801,192.0.2.1,2,1795262400.1,-0.{offset},0,0,0,0,0,0.02,0.001,64.
         (None, "exit 1", "echo yes", "ok", "says timedatectl"),
         (None, "exit 1", "echo no", "warning", "not synchronised"),
         (None, "exit 1", "exit 1", "unknown", "adjtimex"),
-        (None, "sleep 60", "exit 1", "unknown", "time synchronisation is not known"),
+        (None, "exec sleep 60", "exec sleep 60", "unknown", "no end after 0.8 s, killed"),
     ],
 )
 def test_the_clock(

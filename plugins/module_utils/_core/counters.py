@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Mapping, Optional
@@ -83,7 +84,7 @@ def _number(raw: object, option: str) -> float:
         number = float(str(raw))
     except ValueError:
         number = float("nan")
-    if isinstance(raw, bool) or number != number or abs(number) == float("inf"):
+    if isinstance(raw, bool) or not math.isfinite(number):
         raise InvalidValue(f"{option} must be a number, not {str(raw)[:60]!r}")
     return number
 

@@ -11,6 +11,7 @@ Formats: proc(5), and Documentation/filesystems/proc.rst of the kernel.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Mapping, Optional
 
@@ -127,7 +128,7 @@ def _decimal(text: str) -> Optional[float]:
         number = float(text)
     except ValueError:
         return None
-    return number if number == number and abs(number) != float("inf") else None
+    return number if math.isfinite(number) else None
 
 
 def parse_load(text: str) -> Optional[Load]:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, Mapping, Optional, Sequence, Union
@@ -70,7 +71,7 @@ def number_of(info: Mapping[str, Any], name: str) -> Optional[float]:
         number = float(value)
     except (ValueError, OverflowError):
         return None
-    return number if number == number and abs(number) != float("inf") else None
+    return number if math.isfinite(number) else None
 
 
 def parse_slow_log(answer: Any) -> Optional[tuple[SlowCommand, ...]]:

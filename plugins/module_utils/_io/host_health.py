@@ -65,7 +65,7 @@ def read_host(ports: Ports, budget: Budget, exclude: Sequence[str], controller_t
     look = _Look(ports, budget)
     skew = (ports.clock.now() - controller_time).total_seconds() if controller_time is not None else None
     watch = look.start_watch()
-    left = budget.total
+    left = 0.8 * budget.total  # a program is stopped before it is no longer waited for: none is left behind
     units = Errand(lambda: host_programs.failed_units(ports.commands, left))
     clock_state = Errand(lambda: host_programs.clock_state(ports.commands, left))
     reboot = Errand(lambda: host_programs.pending_reboot(ports.commands, left, ports.root))

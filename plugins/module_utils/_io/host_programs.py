@@ -60,10 +60,10 @@ def clock_state(commands: CommandRunner, seconds: float) -> Union[ClockState, Un
     kernel = kernel_clock()
     if kernel is not None and kernel.synchronised:
         return kernel
-    chrony = _ask_chrony(commands, seconds)
+    chrony = _ask_chrony(commands, seconds / 2)
     if chrony is not None:
         return chrony
-    return kernel or _ask_timedate(commands, seconds)
+    return kernel or _ask_timedate(commands, seconds / 2)
 
 
 def kernel_clock() -> Optional[ClockState]:

@@ -48,7 +48,7 @@ class _Interview:
         """Ask everything; the first answer tells whether there is somebody."""
         try:
             times = self._ping(pings)
-            info = self._ask("+info", "INFO", lambda: self._server.info())
+            info = self._ask("+info", "INFO", self._server.info)
         except OpsError as error:
             hint = f" ({error.hint})" if error.hint else ""
             return RedisFacts(self._label, f"{error.message}{hint}", error.code)
