@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from markdown_it import MarkdownIt
 
 from plugins.module_utils._core.journal import Drill, Incident, IncidentEvent, Run, StepRow
 from plugins.module_utils._core.journal_batch import Batch
@@ -283,7 +284,10 @@ def test_hostile_texts_of_the_journal_stay_texts(tmp_path: Path) -> None:
             writer.apply([batch])
     found = texts(write_report(options(tmp_path, address, links={text: text for text in HOSTILE})))
     assert "<script>document" not in found["html"] and "<img" not in found["html"]
-    assert "<script" not in found["markdown"] and "<img" not in found["markdown"]
+    tokens = MarkdownIt("commonmark", {"html": True}).parse(found["markdown"])
+    inside = [child.type for token in tokens for child in token.children or ()]
+    assert {token.type for token in tokens}.isdisjoint({"html_block", "fence", "code_block"})
+    assert {"text", "code_inline"} <= set(inside) and {"html_inline", "link_open", "image"}.isdisjoint(inside)
     for text in found.values():
         assert "\x1b" not in text and "\u202e" not in text and "\x07" not in text
     assert len(found["html"]) < 400_000
@@ -299,15 +303,15 @@ def playbooks(tmp_path: Path) -> Playbooks:
     return made
 
 
-def test_the_runbook_writes_the_report_and_a_second_run_changes_nothing(
-    playbooks: Playbooks, tmp_path: Path, url: str
-) -> None:
-    for changed in (True, False):
-        run = playbooks.run(ROOT / "playbooks" / "report.yml", ONCALL_JOURNAL_URL=url)
+def test_the_runbook_predicts_the_report_and_then_writes_it(playbooks: Playbooks, tmp_path: Path, url: str) -> None:
+    page = tmp_path / "out" / "report.html"
+    for arguments in (["--check"], []):
+        assert not page.exists()
+        run = playbooks.run(ROOT / "playbooks" / "report.yml", *arguments, ONCALL_JOURNAL_URL=url)
         assert run.rc == 0, run.output
-        assert run.step("localhost", "write")["changed"] is changed, run.output
-        assert "Shop is critical" in run.step("localhost", "write")["msg"]
-    assert (tmp_path / "out" / "report.html").is_file()
+        line = run.step("localhost", "write")
+        assert "Shop is critical" in line["msg"] and line["changed"], run.output
+    assert page.is_file()
 
 
 def test_the_role_writes_nothing_where_nobody_asked_for_it(playbooks: Playbooks, tmp_path: Path, url: str) -> None:

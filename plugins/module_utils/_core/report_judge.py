@@ -44,8 +44,9 @@ from .result import CRITICAL, OK, UNKNOWN, Finding, worst
 from .samples import AREAS, BACKUPS, CAPACITY, KPIS
 from .verdict import headline
 
-# What the report itself says is no reading of the next one: a verdict must not keep itself alive.
-AREA = "report"
+# What the report itself says is no reading of the next one: a verdict must not keep itself alive. Nor are its runs
+# shown: each report would differ from the one before by its own run.
+AREA = OWN_RUNBOOK = "report"
 _MOST_READINGS, _MOST_RUNS, _MOST_NEEDS = 40, 60, 60
 _TEXT = 300
 
@@ -89,7 +90,10 @@ def assemble(facts: Facts, policy: Policy, now: float) -> ReportData:
         duties = tuple(replace(one, status=UNKNOWN, msg="nobody can tell, the journal was not read") for one in duties)
     objectives = judge_objectives(policy.objectives, facts.drills, now)
     incidents = tuple(_incident(one) for one in facts.incidents)
-    inventory = facts.runs[0].inventory if facts.runs else ""
+    runs = [one for one in facts.runs if one.runbook != OWN_RUNBOOK]
+    wanted = {wish.runbook for wish in policy.schedule}
+    last_runs = [one for one in facts.last_runs if one.runbook != OWN_RUNBOOK or one.runbook in wanted]
+    inventory = runs[0].inventory if runs else ""
     report = ReportData(
         product=shown(policy.product, 120),
         title=shown(policy.title, 120),
@@ -103,9 +107,9 @@ def assemble(facts: Facts, policy: Policy, now: float) -> ReportData:
         forecasts=forecasts,
         plots=facts.plots,
         duties=duties,
-        seen=tuple(Seen(shown(one.runbook, 120), _end(one.completed), _end(one.good)) for one in facts.last_runs),
-        runs=tuple(_run(one, policy) for one in facts.runs[:_MOST_RUNS]),
-        runs_counted=tuple((status, number) for status, number in _counted(one.status for one in facts.runs)),
+        seen=tuple(Seen(shown(one.runbook, 120), _end(one.completed), _end(one.good)) for one in last_runs),
+        runs=tuple(_run(one, policy) for one in runs[:_MOST_RUNS]),
+        runs_counted=tuple((status, number) for status, number in _counted(one.status for one in runs)),
         work=facts.work,
         sessions=facts.sessions,
         sessions_counted=facts.sessions_counted,
@@ -114,7 +118,7 @@ def assemble(facts: Facts, policy: Policy, now: float) -> ReportData:
         journal=shown(facts.where, 200),
         trouble=shown(facts.trouble),
     )
-    needs = needs_of(report, facts.last_runs, policy, inventory, now)
+    needs = needs_of(report, last_runs, policy, inventory, now)
     statuses = [
         *(area.status for area in areas),
         *(status for found in given.values() for status in found or ()),

@@ -16,7 +16,7 @@ from typing import Any, Mapping, Optional, Sequence
 from .._core.journal import DAY_SECONDS, Series, day_of
 from .._core.report import Business, Gauge, History, Plot, SessionEnded, Work
 from .._core.report_given import shown
-from .._core.report_judge import Facts
+from .._core.report_judge import OWN_RUNBOOK, Facts
 from .._core.report_plot import thinned
 from .._core.report_policy import PLOTS, Policy
 from .._core.report_series import MOST_LINES, band_plot, lines_plot
@@ -99,7 +99,8 @@ class _Reader:
                 sa.func.max(steps.c.at),
             )
             .join(runs, runs.c.id == steps.c.run_id)
-            .where(steps.c.at >= since, runs.c.check_mode.is_(False), steps.c.status.in_(("done", "failed")))
+            .where(steps.c.at >= since, steps.c.status.in_(("done", "failed")))
+            .where(runs.c.check_mode.is_(False), runs.c.runbook != OWN_RUNBOOK)
             .group_by(runs.c.runbook, steps.c.action)
             .order_by(sa.desc("done"), runs.c.runbook, steps.c.action)
             .limit(_MOST_WORK)
