@@ -98,7 +98,7 @@ def _least(points: Sequence[Point]) -> float:
 
     Readings are not taken at the same time of each day.
     """
-    return max(max(abs(y) for _, y in points) / 1000, median(abs(rate) for rate in _rates(points)))
+    return max(max(abs(y) for _day, y in points) / 1000, median(abs(rate) for rate in _rates(points)))
 
 
 def _rates(points: Sequence[Point]) -> list[float]:
@@ -146,8 +146,10 @@ def _last_step(points: Sequence[Point]) -> Optional[Change]:
 def _moved(points: Sequence[Point], start: int, end: int) -> float:
     """Return how much higher the week from reading ``end`` on is than that up to ``start``, beyond the usual growth."""
     before, since = points[max(0, start - 6) : start + 1], points[end : end + 7]
-    gap = median(day for day, _ in since) - median(day for day, _ in before)
-    return median(value for _, value in since) - median(value for _, value in before) - gap * median(_rates(points))
+    gap = median(day for day, _value in since) - median(day for day, _value in before)
+    return (
+        median(value for _day, value in since) - median(value for _day, value in before) - gap * median(_rates(points))
+    )
 
 
 def _places(number: int) -> range:
@@ -187,7 +189,7 @@ def _line_break(points: Sequence[Point]) -> Optional[Change]:
     place = _best_place(points, places)
     before, since = line_of(points[:place], weekly=False), line_of(points[place:], weekly=False)
     left, freedom = _squares(before) + _squares(since), len(points) - 4
-    tiny = (1e-9 * max(abs(y) for _, y in points)) ** 2 * len(points)
+    tiny = (1e-9 * max(abs(y) for _day, y in points)) ** 2 * len(points)
     if whole <= tiny or max(abs(y - single.mean_at(x)) for x, y in points) <= _least(points):
         return None
     certain = left <= tiny or f_tail((whole - left) / 2 / (left / freedom), 2, freedom) < _GROWTH_CHANCE / len(places)

@@ -204,10 +204,10 @@ def line_of(points: Sequence[Point], *, weekly: bool) -> Line:
     for point in points:
         members.setdefault(weekday(point[0]) if weekly else 0, []).append(point)
     groups = {
-        group: (len(own), math.fsum(x for x, _ in own) / len(own), math.fsum(y for _, y in own) / len(own))
+        group: (len(own), math.fsum(x for x, _y in own) / len(own), math.fsum(y for _day, y in own) / len(own))
         for group, own in members.items()
     }
-    sxx = math.fsum((x - groups[group][1]) ** 2 for group, own in members.items() for x, _ in own)
+    sxx = math.fsum((x - groups[group][1]) ** 2 for group, own in members.items() for x, _y in own)
     sxy = math.fsum((x - groups[group][1]) * (y - groups[group][2]) for group, own in members.items() for x, y in own)
     freedom = len(points) - len(groups) - 1
     line = Line(groups, sxy / sxx, sxx, 0.0, freedom)
@@ -216,7 +216,7 @@ def line_of(points: Sequence[Point], *, weekly: bool) -> Line:
 
 
 def _weekly(points: Sequence[Point], plain: Line) -> Optional[Line]:
-    counts = [sum(1 for x, _ in points if weekday(x) == day) for day in range(_WEEK)]
+    counts = [sum(1 for x, _y in points if weekday(x) == day) for day in range(_WEEK)]
     if points[-1][0] - points[0][0] < _WEEKLY_DAYS - 1 or min(counts) < 3:
         return None
     weekly = line_of(points, weekly=True)
@@ -232,7 +232,7 @@ def durbin_watson(points: Sequence[Point], line: Line) -> float:
     """Return the sum of squared differences of neighbouring deviations by the sum of squared deviations."""
     left = [y - line.mean_at(x) for x, y in points]
     squares = math.fsum(one * one for one in left)
-    scale = max(abs(y) for _, y in points)
+    scale = max(abs(y) for _day, y in points)
     if squares <= (1e-9 * scale) ** 2 * len(points):
         return 2.0  # what is left of a line without deviations is rounding
     return math.fsum((after - before) ** 2 for before, after in zip(left, left[1:])) / squares
@@ -256,7 +256,7 @@ def r_squared(points: Sequence[Point], trend: Trend) -> float:
     1.0
     """
     line = trend if isinstance(trend, Line) else line_of(points, weekly=False)
-    mean = math.fsum(y for _, y in points) / len(points)
-    total = math.fsum((y - mean) ** 2 for _, y in points)
+    mean = math.fsum(y for _day, y in points) / len(points)
+    total = math.fsum((y - mean) ** 2 for _day, y in points)
     left = line.deviation**2 * line.freedom
     return max(0.0, 1 - left / total) if total > 0 else 1.0

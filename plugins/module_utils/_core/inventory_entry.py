@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any, Iterable, Mapping, NoReturn, Optional
 
@@ -80,7 +81,7 @@ class Entry:
             number = float(raw)
         except (TypeError, ValueError):
             number = float("nan")
-        if isinstance(raw, bool) or number != number or abs(number) == float("inf"):
+        if isinstance(raw, bool) or not math.isfinite(number):
             self._refuse(key, f"must be a number, not {raw!r}")
         return number
 
