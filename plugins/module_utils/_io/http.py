@@ -22,7 +22,7 @@ from .._core.probe import check_url
 from .._core.redact import printable, redact_text
 from .certificate import tls_context
 from .http_adapter import ERRORS, Trip, TripAdapter, environment_proxies, is_there, prepared
-from .network import Deadline, NoAnswer, connect_to, resolve, root_of, words_of
+from .network import Deadline, NoAnswer, connect_to, origin_of, resolve, root_of, words_of
 
 _REDIRECTS = 5
 _PIECE = 65536
@@ -200,7 +200,7 @@ class _Hop:
         except InvalidValue as error:
             raise NoAnswer(f"a redirect leads to no usable address: {error.message}") from error
         keeps_method = answer.status in (307, 308) or self.request.method in ("GET", "HEAD")
-        stays = _origin(url) == _origin(self.url)
+        stays = origin_of(url) == origin_of(self.url)
         if keeps_method and self.request.body is not None and not stays:
             raise NoAnswer(f"a redirect would take the body of the request to {_shown(url)}")
         request = self.request if keeps_method else replace(self.request, method="GET", body=None)
@@ -212,11 +212,6 @@ class _Hop:
         if hop.proxies() and not stays and not request.allow_private:
             raise NoAnswer(f"a redirect to {_shown(url)} cannot be checked through a proxy (allow_private)")
         return hop
-
-
-def _origin(url: str) -> tuple[str, Optional[str], int]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _shown(url: str) -> str:

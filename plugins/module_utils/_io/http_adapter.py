@@ -34,7 +34,7 @@ else:
 def is_there() -> bool:
     """Tell whether requests is installed, 2.32 or newer, with urllib3 2: older ones check no address's certificate."""
     new = hasattr(HTTPAdapter, "get_connection_with_tls_context")
-    return requests is not None and new and int(urllib3.__version__.partition(".")[0]) >= 2
+    return requests is not None and new and int(str(getattr(urllib3, "__version__", 0)).partition(".")[0]) >= 2
 
 
 def prepared(method: str, url: str, headers: Mapping[str, str], body: Optional[bytes]) -> Any:

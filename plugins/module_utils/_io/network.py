@@ -14,6 +14,7 @@ import socket
 import threading
 from functools import partial
 from typing import Any, Callable, Iterator, Optional
+from urllib.parse import urlsplit
 
 from .._core.errors import OpsError, TimedOut
 from .._core.redact import printable, redact_text
@@ -133,6 +134,12 @@ def connect_to(candidates: tuple[tuple[Any, Any], ...], deadline: Deadline) -> s
         else:
             return connection
     raise NoAnswer(f"no connection to {reason}")
+
+
+def origin_of(url: str) -> tuple[str, Optional[str], int]:
+    """Return whom secrets for an address may be sent to: scheme, host and port (RFC 6454)."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def words_of(error: BaseException) -> str:

@@ -31,7 +31,7 @@ from .._core.probe import (
 )
 from .._core.redact import printable, redact_text
 from .command import CommandRunner
-from .network import words_of
+from .network import origin_of, words_of
 from .postgres import connect
 from .threads import Started
 
@@ -106,15 +106,10 @@ def _ask_http(probe: HttpProbe, seconds: float) -> Optional[str]:
         if not (probe.follow_redirects and answer.status in MOVED and answer.location):
             return judge_http(probe, answer)
         moved = check_http(replace(probe, url=urljoin(url, answer.location))).url
-        if _origin(moved) != _origin(url):
+        if origin_of(moved) != origin_of(url):
             headers = {name: value for name, value in probe.headers.items() if name.lower() != "host"}
         url = moved
     return f"more than {_REDIRECTS} redirects"
-
-
-def _origin(url: str) -> tuple[str, Optional[str], int]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _request(probe: HttpProbe, url: SplitResult, headers: Mapping[str, str], seconds: float) -> Answer:
