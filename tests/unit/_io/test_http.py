@@ -139,13 +139,13 @@ def test_the_environment_is_not_looked_at_unless_wanted(
 def test_an_answer_that_never_ends_fails_in_time(client: HttpClient, answer: Answer) -> None:
     with serving(answer) as (port, _requests):
         words = failure(client, f"http://127.0.0.1:{port}/", 0.5)
-    assert words in ("no answer within 0.5 s", "got more than 100 headers")
+    assert words.endswith("no answer within 0.5 s") or words == "got more than 100 headers"
 
 
 def test_a_handshake_that_never_ends_fails_in_time(client: HttpClient) -> None:
     with serving(drip("", "\x16")) as (port, _requests):
         words = failure(client, f"https://127.0.0.1:{port}/", 0.5)
-    assert words == "no answer within 0.5 s" or "SSL" in words.upper()
+    assert words.endswith("no answer within 0.5 s") or "SSL" in words.upper()
 
 
 def test_a_name_server_that_says_nothing_fails_in_time(client: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
