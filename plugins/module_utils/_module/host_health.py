@@ -60,9 +60,9 @@ class HostHealth(InfoOperation):
         params = task.params
         self._clock = task.clock
         self._ports = ports or Ports(task.commands, task.clock)
-        self._limits = read_limits(params["limits"] or {}, LIMITS)
+        self._limits = read_limits(params["limits"], LIMITS)
         self._previous = read_previous(params["previous"])
-        self._exclude = params["exclude_mounts"] or []
+        self._exclude = params["exclude_mounts"]
         raw = params["controller_time"]
         self._controller_time = read_moment(raw, "controller_time") if raw else None
         window, mount, total = (parse_duration(params[name], name) for name in ("window", "mount_timeout", "timeout"))

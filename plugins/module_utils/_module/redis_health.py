@@ -43,7 +43,7 @@ class RedisHealth(InfoOperation):
     def __init__(self, task: Task) -> None:
         params = task.params
         self._clock = task.clock
-        self._limits = read_redis_limits(params["limits"] or {})
+        self._limits = read_redis_limits(params["limits"])
         self._previous = read_previous(params["previous"])
         role, replicas = params["expected_role"], params["expected_replicas"]
         self._pings = params["pings"]
