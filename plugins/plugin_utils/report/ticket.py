@@ -13,7 +13,8 @@ from ...module_utils._core.report_format import amount, duration, shown_moment
 from .page import WORDS, area_title, safe_link
 
 GENERATED = re.compile(r"^As of [^.\n]*\.$", re.MULTILINE)
-_SIGNS = re.compile(r"([\\`*_\[\]#|~$]|(?<=:)/(?=/)|(?<=www)\.|^[-+](?=\s)|(?<=^\d)[.)])", re.IGNORECASE)
+_SIGNS = re.compile(r"([\\`*_\[\]#|~$]|(?<=:)/(?=/)|(?<=www)\.)", re.IGNORECASE)
+_BEGINNING = re.compile(r"^(\d*)([-+.)])")  # a list within the list
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;"}
 _MOST = 15
 
@@ -36,7 +37,7 @@ def escaped(text: str) -> str:
     >>> print(escaped("- a_b"), escaped("1. a"))
     \- a\_b 1\. a
     """
-    shown = _SIGNS.sub(r"\\\1", " ".join(text.splitlines()))
+    shown = _BEGINNING.sub(r"\1\\\2", _SIGNS.sub(r"\\\1", " ".join(text.splitlines())))
     return "".join(_ENTITIES.get(sign, sign) for sign in shown)
 
 

@@ -1,4 +1,4 @@
-"""The documentation of report says what its action plugin takes: no module's own spec is compared with it by ansible."""
+"""The documentation of report says what its action plugin takes: ansible-test compares only what modules take."""
 
 from __future__ import annotations
 
