@@ -67,6 +67,7 @@ class SourceFacts:
     wants_requests: bool = False
     problems: Sequence[str] = ()
     memory: Memory = field(default_factory=Memory)
+    first_sight: bool = False
     usual: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -116,8 +117,10 @@ def _is_known(facts: SourceFacts, policy: Policy) -> bool:
 
 
 def learn(facts: SourceFacts) -> Memory:
-    """Return what is usual after this run; what was read in part teaches nothing."""
-    if facts.hours is None or facts.units == 0 or facts.skipped or facts.left:
+    """Return what is usual after this run; what was read in part, or is the first hour of a log, teaches nothing."""
+    if facts.hours is None or (facts.first_sight and facts.hours < 1):
+        return facts.memory
+    if facts.units == 0 or facts.skipped or facts.left:
         return facts.memory
     return facts.memory.after({group.id: group.count for group in facts.groups}, facts.errors, facts.hours)
 
@@ -209,10 +212,9 @@ class _Judge:
     def unusual(self, groups: Sequence[Compared]) -> Iterator[Finding]:
         facts, least = self._facts, self._policy.minimum_runs
         if facts.hours is None or not _is_known(facts, self._policy):
-            runs = facts.memory.runs
-            words = f"what is usual is not known yet, after {runs} of {least} runs with previous or state_file"
-            for check in ("error_spike", "new_errors"):
-                yield from self._finding(check, None, "", words)
+            after = f"is not known yet, after {facts.memory.runs} of {least} runs with previous or state_file"
+            yield from self._finding("error_spike", None, "ratio", f"what is usual {after}")
+            yield from self._finding("new_errors", None, "count", f"which errors are new {after}")
         yield from self._each("error_spike", self._spikes(groups), "ratio", "no error is more frequent than usual")
         yield from self._each("new_errors", self._new(groups), "count", "no new error")
 

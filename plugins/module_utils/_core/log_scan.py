@@ -79,6 +79,11 @@ class Scan:
         """Bytes at the end that may belong to an entry which goes on; 0 when they cannot be counted."""
         return len(self._open) if self.exact else 0
 
+    @property
+    def in_a_trace(self) -> bool:
+        """Tell whether what is waiting is a stack trace, which may be half written."""
+        return self.waiting > 0 and (self._open.count(b"\n") > 1 or self._open.startswith(b"Traceback"))
+
     def start_file(self, first_bytes: bytes) -> None:
         """Tell the form of the next file by its first bytes, unless it was given."""
         sample = first_bytes.replace(b"\0", b"").decode("utf-8", "replace")

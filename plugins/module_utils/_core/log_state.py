@@ -27,7 +27,8 @@ class Position:
     """How far a file was read, and by what it is known again: its inode, its first bytes, those before the offset.
 
     ``head`` and ``tail`` are hashes of ``head_size`` bytes from its start and ``tail_size`` bytes before ``offset``.
-    ``mid_line``: the offset lies within a line that is not to be counted. ``modified`` in epoch seconds.
+    ``mid_line``: the offset lies within a line that is not to be counted. ``modified`` is when it was last written to,
+    ``newest`` when it or one of its generations was, in epoch seconds.
     """
 
     device: int
@@ -39,6 +40,7 @@ class Position:
     tail_size: int
     mid_line: bool = False
     modified: float = 0.0
+    newest: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -90,13 +92,13 @@ def parse_state(raw: Any) -> State:
 
 def _position(raw: Mapping[str, Any]) -> Position:
     numbers = {name: int(raw[name]) for name in ("device", "inode", "offset", "head_size", "tail_size")}
-    modified = float(raw["modified"])
+    modified, newest = float(raw["modified"]), float(raw["newest"])
     hashes = {name: str(raw[name]) for name in ("head", "tail")}
-    if min(numbers.values()) < 0 or not math.isfinite(modified) or not set("".join(hashes.values())) <= _HEX:
+    if min(numbers.values()) < 0 or not math.isfinite(modified + newest) or not set("".join(hashes.values())) <= _HEX:
         raise ValueError("no position")
     return Position(
         numbers["device"], numbers["inode"], numbers["offset"], hashes["head"], numbers["head_size"], hashes["tail"],
-        numbers["tail_size"], bool(raw["mid_line"]), modified,
+        numbers["tail_size"], bool(raw["mid_line"]), modified, newest,
     )  # fmt: skip
 
 

@@ -31,7 +31,8 @@ class Usual:
         weight = max(1 - math.exp(-hours / MEMORY_HOURS), hours / (self.hours + hours))  # at first a plain mean
         difference = rate - self.mean
         mean = self.mean + weight * difference
-        variance = (1 - weight) * (self.deviation**2 + weight * difference**2)
+        # rates of minutes scatter by themselves: they say little about the deviation of an hour
+        variance = (1 - weight) * (self.deviation**2 + weight * min(1.0, hours) * difference**2)
         return Usual(mean, math.sqrt(variance), self.runs + 1, self.hours + hours)
 
     def noise(self, hours: float) -> float:

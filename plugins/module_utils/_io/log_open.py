@@ -107,11 +107,12 @@ def open_log(path: str) -> Iterator[OpenLog]:
         fd = os.open(path, _FLAGS)
     except OSError as error:
         raise _not_opened(path, error) from error
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(fd)
+        kind = next((name for test, name in _KINDS if test(status.st_mode)), "no file")
+        raise PreconditionFailed(f"{printable(path)} is {kind}, not a log", code="unsafe")
     with os.fdopen(fd, "rb", buffering=0) as handle:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            kind = next((name for test, name in _KINDS if test(status.st_mode)), "no file")
-            raise PreconditionFailed(f"{printable(path)} is {kind}, not a log", code="unsafe")
         if _opened_path(fd) not in (None, path):
             raise PreconditionFailed(f"{printable(path)} leads elsewhere all of a sudden: not read", code="unsafe")
         yield OpenLog(path, handle, status)

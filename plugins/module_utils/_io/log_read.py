@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, Callable, Iterator, Optional, Sequence
 
 from .._core.errors import PreconditionFailed
@@ -21,7 +21,7 @@ from .log_resume import UNPACKING_ERRORS, Resume, Segment, position_at, position
 _BLOCK = 1 << 20
 _LONGEST = 1 << 20  # bytes of a line that are waited for; of a longer one the beginning counts
 _KEPT = 1 << 16
-_SETTLED_SECONDS = 5.0  # an entry at the end of a log may go on for so long after the last write
+_SETTLED_SECONDS = 5.0  # a stack trace at the end of a log may go on for so long after the last write
 
 
 @dataclass
@@ -84,6 +84,13 @@ class Lines:
 def read_log(plan: Resume, scan: Scan, limit: int, stop: Callable[[], bool], now: float) -> Outcome:
     """Read what is to be read of one log, at most ``limit`` bytes of it: the newest; ``now`` in epoch seconds."""
     outcome = Outcome(problems=[plan.problem] if plan.problem else [])
+    _read_all(plan, scan, limit, stop, now, outcome)
+    if outcome.position is not None:
+        outcome.position = replace(outcome.position, newest=plan.newest)
+    return outcome
+
+
+def _read_all(plan: Resume, scan: Scan, limit: int, stop: Callable[[], bool], now: float, outcome: Outcome) -> None:
     too_many = max(0, plan.unread - limit)
     for number, segment in enumerate(plan.segments):
         size = max(0, segment.end - segment.start)
@@ -97,7 +104,6 @@ def read_log(plan: Resume, scan: Scan, limit: int, stop: Callable[[], bool], now
         if not _read_segment(segment, scan, stop, now, outcome):
             outcome.left += sum(max(0, one.end - one.start) for one in plan.segments[number + 1 :])
             break
-    return outcome
 
 
 def _read_segment(segment: Segment, scan: Scan, stop: Callable[[], bool], now: float, outcome: Outcome) -> bool:
@@ -137,8 +143,8 @@ def _feed(
             started = True
         scan.feed(block)
     outcome.read += lines.read
-    stopped = stop()
-    unsettled = segment.live and now - log.status.st_mtime < _SETTLED_SECONDS
+    stopped = stop() and lines.position < segment.end
+    unsettled = segment.live and scan.in_a_trace and now - log.status.st_mtime < _SETTLED_SECONDS
     offset = lines.position
     if stopped or unsettled:
         offset -= scan.waiting
@@ -148,7 +154,7 @@ def _feed(
     outcome.left += max(0, segment.end - lines.position) if stopped else 0
     locate = position_in_packed if segment.packed else position_at
     outcome.position = locate(log, offset, lines.mid_line)
-    return not stopped or lines.position >= segment.end
+    return not stopped
 
 
 def _discard(stream: IO[bytes], size: int, stop: Callable[[], bool]) -> None:

@@ -13,7 +13,7 @@ import gzip
 import hashlib
 import os
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Iterator, Optional, cast
 
@@ -52,6 +52,7 @@ class Resume:
 
     segments: tuple[Segment, ...]
     problem: str = ""
+    newest: float = 0.0  # when the log or one of its generations was last written to, in epoch seconds
 
     @property
     def unread(self) -> int:
@@ -65,7 +66,9 @@ def resume(path: str, position: Optional[Position]) -> Resume:
     Raises:
         PreconditionFailed: the log cannot be read.
     """
+    family = _by_age(path)
     live: Optional[Segment] = None
+    newest = max((modified for modified, _name in family), default=0.0)
     with contextlib.ExitStack() as stack:
         try:
             log = stack.enter_context(open_log(path))
@@ -73,26 +76,32 @@ def resume(path: str, position: Optional[Position]) -> Resume:
             if error.code != "file_missing" or position is None:
                 raise
         else:
-            whole = Segment(path, 0, log.status.st_size, live=True, inode=log.status.st_ino)
+            newest = max(newest, log.status.st_mtime)
+            live = Segment(path, 0, log.status.st_size, live=True, inode=log.status.st_ino)
             if position is None:
-                return Resume((whole,))
-            if _is_continued(log, position):
-                rest = Segment(path, position.offset, whole.end, True, position.mid_line, whole.inode)
-                return Resume((rest,))
-            live = whole
-    return _rotated(path, position, live)
+                return Resume((live,), newest=newest)
+            # an empty log is itself still when it was copied and emptied once more since
+            if position.offset > 0 and _is_continued(log, position):
+                live = replace(live, start=position.offset, mid_line=position.mid_line)
+                return Resume((live,), newest=newest)
+    return _rotated(path, position, live, family, newest)
 
 
-def _rotated(path: str, position: Position, live: Optional[Segment]) -> Resume:
+def _rotated(
+    path: str, position: Position, live: Optional[Segment], family: list[tuple[float, str]], newest: float
+) -> Resume:
     found: Optional[Segment] = None
     newer: list[Segment] = []
     unreadable = ""
-    for modified, name in _by_age(path, position.modified - _SAME_MOMENT):
+    for modified, name in family:
+        if modified < position.modified - _SAME_MOMENT:
+            continue
         try:
-            segment = _continuing(name, position) if found is None else None
+            # of a log that was empty every generation since is new: there is nothing to know it again by
+            segment = _continuing(name, position) if found is None and position.offset > 0 else None
             if segment is not None:
                 found, newer = segment, []
-            elif found is not None or modified > position.modified:
+            elif found is not None or modified > position.newest:
                 newer.append(_whole(name))
         except PreconditionFailed as error:
             unreadable = error.message
@@ -102,11 +111,11 @@ def _rotated(path: str, position: Position, live: Optional[Segment]) -> Resume:
     problem = unreadable
     if found is None and not problem and position.offset > 0:
         problem = f"{printable(path)} was replaced or emptied, and no rotated file holds what was written to it before"
-    return Resume(segments, problem)
+    return Resume(segments, problem, newest)
 
 
-def _by_age(path: str, since: float) -> list[tuple[float, str]]:
-    """Return the generations that were written to since then, the oldest first; none that is just being packed."""
+def _by_age(path: str) -> list[tuple[float, str]]:
+    """Return when each generation was last written to, and its path, the oldest first; none that is being packed."""
     live = Path(path)
     try:
         names = [other.name for other in live.parent.iterdir()]
@@ -120,7 +129,7 @@ def _by_age(path: str, since: float) -> list[tuple[float, str]]:
         with contextlib.suppress(OSError):
             full = live.parent / other
             aged.append((full.lstat().st_mtime, str(full)))
-    return sorted(one for one in aged if one[0] >= since)
+    return sorted(aged)
 
 
 def _whole(path: str) -> Segment:
@@ -140,10 +149,6 @@ def _size(log: OpenLog) -> int:
 
 def _continuing(path: str, position: Position) -> Optional[Segment]:
     """Return the rest of a generation if it is the file of the position, renamed, copied or packed."""
-    if position.head_size == 0:  # it was empty: only its inode tells
-        with open_log(path) as log:
-            same = (log.status.st_dev, log.status.st_ino) == (position.device, position.inode)
-            return Segment(path, 0, _size(log), inode=log.status.st_ino) if same else None
     with open_log(path) as log:
         size = _size(log)
         if size < position.offset:
@@ -219,7 +224,7 @@ def position_in_packed(log: OpenLog, offset: int, mid_line: bool) -> Position:
 def _position(log: OpenLog, offset: int, head: bytes, tail: bytes, mid_line: bool) -> Position:
     return Position(
         log.status.st_dev, log.status.st_ino, offset, _hash(head), len(head), _hash(tail), len(tail), mid_line,
-        round(log.status.st_mtime, 3),
+        log.status.st_mtime,
     )  # fmt: skip
 
 

@@ -209,6 +209,7 @@ class LogReader:
             wants_requests=work.source.form == ACCESS,
             problems=tuple(work.problems),
             memory=work.memory,
+            first_sight=work.first,
             usual=self._ask.usual,
         )
 

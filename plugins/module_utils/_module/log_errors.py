@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Optional, Sequence
 
-from .._core.errors import InvalidValue
+from .._core.errors import CommandFailed, InvalidValue
 from .._core.limits import read_limits
 from .._core.log_errors import (
     DEFAULT_LIMITS,
@@ -25,7 +25,7 @@ from .._core.log_errors import (
 )
 from .._core.log_lines import ACCESS, AUTO, FORMATS, JSON
 from .._core.log_state import BadState, State, parse_state, render_state
-from .._core.result import DONE, UNKNOWN, Action, Decision, Finding, Outcome, Step
+from .._core.result import DONE, FAILED, UNKNOWN, Action, Decision, Finding, Outcome, Step, partial_result
 from .._core.samples import LOGS, render_samples
 from .._core.units import parse_duration, parse_size, rfc3339
 from .._core.verdict import headline
@@ -117,9 +117,16 @@ class LogErrors:
         """Save the state."""
         started = self._task.clock.monotonic()
         if self._state_file:
-            save_state(self._state_file, decision.extra["state"])
+            self._save(self._state_file, decision)
         step = Step(_SAVE, DONE, round(self._task.clock.monotonic() - started, 3), "saved")
         return Outcome(decision.msg, (step,), decision.findings, after=decision.after)
+
+    def _save(self, path: str, decision: Decision) -> None:
+        try:
+            save_state(path, decision.extra["state"])
+        except CommandFailed as error:
+            error.partial = partial_result(decision, [Step(_SAVE, FAILED, 0.0, error.message)])
+            raise
 
     def close(self) -> None:
         """Hold nothing."""

@@ -29,7 +29,7 @@ AT = datetime(2026, 11, 21, 14, tzinfo=timezone.utc)
         ("[21/Nov/2026:14:00:00 +0000] order 1 failed", "order <n> failed"),
         ("Nov 21 14:00:00 db1 app[77]: refused", "db<n> app[<n>]: refused"),
         ("user 7f9c24e8-3b12-4fef-91e0-56ec1b5f2c3a gone", "user <uuid> gone"),
-        ("connect to 10.0.0.7:5432 and [::1]:6379 and 2001:db8::1 refused", "connect to <ip> and [<ip>]:<n> and <ip> refused"),
+        ("no route to 10.0.0.7:5432, [::1]:6379 and 2001:db8::1", "no route to <ip>, [<ip>]:<n> and <ip>"),
         ("mail to ada.l+x@example.co.uk bounced", "mail to <mail> bounced"),
         ("no such user 'ada o''neill' at \"x y\"", "no such user <text> at <text>"),
         ("it can't be what it isn't", "it can't be what it isn't"),
@@ -138,8 +138,9 @@ def test_a_line_is_as_bad_as_its_level(line: str, level: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("value", "level"),
-    [("error", "error"), ("FATAL", "critical"), (50, "error"), (60, "critical"), (40, "warning"), (30, "info"), (3, "error"),
-     ("4", "warning"), (2, "critical"), ("", None), (None, None), (True, None), ({}, None), ("odd", None)],
+    [("error", "error"), ("FATAL", "critical"), (50, "error"), (60, "critical"), (40, "warning"), (30, "info"),
+     (3, "error"), ("4", "warning"), (2, "critical"), ("", None), (None, None), (True, None), ({}, None),
+     ("odd", None)],
 )  # fmt: skip
 def test_a_structured_level_is_read(value: object, level: str | None) -> None:
     assert level_of_value(value) == level
