@@ -33,6 +33,11 @@ class Place:
         """Return its name in a plan."""
         return f"{self.scope}:{self.name}" if self.name else self.scope
 
+    @property
+    def words(self) -> str:
+        """Return it for people."""
+        return f"{self.scope} {self.name}" if self.name else "the whole server"
+
 
 @dataclass(frozen=True)
 class Noted:

@@ -105,7 +105,7 @@ class PostgresSlowLog:
         on = any(action.action == TURN_ON for action in decision.plan)
         off = count_of(sum(1 for action in decision.plan if action.action != TURN_ON), "place")
         place = self._wish.place
-        where = f" of {printable(place.id, 80)}" if place else ""
+        where = f" of {printable(place.words, 80)}" if place else ""
         msg = f"slow-query logging turned off in {off}"
         if on:
             seconds = human_duration(self._wish.seconds)

@@ -149,6 +149,8 @@ def test_counters_are_measured_since_the_last_run_and_anew_when_they_went_back()
         "start": [{**START, "statistics_age": 60.0}], "databases": [database(deadlocks=10, statistics_age=None)]
     })  # fmt: skip
     assert one(silent, "deadlocks", previous=last).value == 6
+    fell = one(silent, "deadlocks", previous=Previous(last.at, {"deadlocks/shop": 40.0}))
+    assert (fell.value, fell.status) == (10, "warning") and "the statistics began, 1 min" in fell.msg
     nothing = replace(silent, rows={"databases": silent.rows["databases"]})
     assert one(nothing, "deadlocks").status == "unknown" and "previous" in one(nothing, "deadlocks").msg
 
