@@ -82,6 +82,7 @@ extends_documentation_fragment:
   - oncall.runbooks.attributes
   - oncall.runbooks.repository
   - oncall.runbooks.repository.source
+  - oncall.runbooks.progress
 author:
   - The oncall.runbooks maintainers (@oncall-runbooks)
 """

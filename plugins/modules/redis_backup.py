@@ -76,6 +76,7 @@ extends_documentation_fragment:
   - oncall.runbooks.attributes
   - oncall.runbooks.repository
   - oncall.runbooks.repository.source
+  - oncall.runbooks.progress
   - oncall.runbooks.redis
   - oncall.runbooks.redis.copies
 author:

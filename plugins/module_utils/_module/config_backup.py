@@ -106,7 +106,7 @@ class ConfigBackup:
         """Copy into a folder of our own, then store that folder as one snapshot."""
         if self._task.params["repository_create"] and not self._restic.exists():
             self._restic.create()
-        steps = Steps(decision, self._task.clock)
+        steps = Steps(decision, self._task.clock, self._task.progress, self._source.label())
         with steps.doing("store") as note, workspace("config", self._task.params["staging_dir"]) as folder:
             payload = folder / "copy"
             payload.mkdir(mode=0o700)
@@ -116,7 +116,9 @@ class ConfigBackup:
             manifest = self._manifest(tree)
             (payload / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
             copy = Copy("", self._source, moment, FORM, "", manifest.size_bytes())
-            written = self._restic.backup(str(payload), host=self._source.host, tags=copy_tags(copy))
+            written = self._restic.backup(
+                str(payload), host=self._source.host, tags=copy_tags(copy), on_progress=steps.stored
+            )
             self._check(stage, manifest, written)
             note.detail = f"snapshot {written.snapshot[:8]}, {human_size(written.added_bytes)} new"
         files = len(manifest.files())

@@ -98,7 +98,7 @@ class ConfigProof:
 
     def apply(self, decision: Decision) -> Outcome:
         """Fetch, compare, store the proof."""
-        steps = Steps(decision, self._task.clock)
+        steps = Steps(decision, self._task.clock, self._task.progress, self._copy.source.label())
         with workspace("config", self._task.params["staging_dir"]) as folder:
             with steps.doing("fetch"):
                 fetched = self._try_fetch(folder)
@@ -181,7 +181,7 @@ class ConfigRestore:
 
     def apply(self, decision: Decision) -> Outcome:
         """Fetch and compare all of it, keep what is replaced, write; a failure takes back what was written."""
-        steps = Steps(decision, self._task.clock)
+        steps = Steps(decision, self._task.clock, self._task.progress, self._copy.source.label())
         with workspace("config", self._task.params["staging_dir"]) as folder:
             payload = self._fetch(folder)
             if self._aside:

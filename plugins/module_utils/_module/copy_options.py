@@ -18,13 +18,13 @@ from .._core.result import WARNING, Decision, Finding, Outcome
 from .._io.restic import Restic
 from .repository import repository_spec, source_of, source_spec
 from .run import Operation
-from .spec import ArgumentSpec
+from .spec import ArgumentSpec, progress_spec
 
 
 def copy_spec(name: str) -> ArgumentSpec:
-    """Return the options of repository and source; ``name`` is what the copy is called by default."""
+    """Return the options of repository, source and progress; ``name`` is what the copy is called by default."""
     named = ArgumentSpec({"name": {"type": "str", "default": name}, "staging_dir": {"type": "path"}})
-    return repository_spec().merge(source_spec(name=False)).merge(named)
+    return repository_spec().merge(source_spec(name=False)).merge(named).merge(progress_spec())
 
 
 def choice_spec() -> ArgumentSpec:

@@ -110,7 +110,7 @@ class RedisBackup:
         """Carry out the plan."""
         if self._task.params["repository_create"] and not self._restic.exists():
             self._restic.create()
-        steps = Steps(decision, self._task.clock)
+        steps = Steps(decision, self._task.clock, self._task.progress, self._source.label())
         account = ordinary_account() if self._program is not None else None
         with workspace("redis", self._task.params["staging_dir"], account) as folder:
             copy = folder / "copy"
@@ -127,7 +127,7 @@ class RedisBackup:
             findings = self._judge(manifest)
             with steps.doing("store") as note:
                 (copy / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-                written, stored = self._store(manifest, copy)
+                written, stored = self._store(manifest, copy, steps)
                 note.detail = f"snapshot {written.snapshot[:8]}, {human_size(written.added_bytes)} new"
         return self._outcome(manifest, steps, findings, written, stored)
 
@@ -186,10 +186,11 @@ class RedisBackup:
             )
         return findings
 
-    def _store(self, manifest: RedisManifest, copy: Path) -> tuple[Written, Copy]:
+    def _store(self, manifest: RedisManifest, copy: Path, steps: Steps) -> tuple[Written, Copy]:
         taken = datetime.strptime(manifest.taken_at, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
         about = Copy("", self._source, taken, FORM, "", manifest.payload.size_bytes)
-        return self._restic.backup(str(copy), host=self._source.host, tags=copy_tags(about)), about
+        host, tags = self._source.host, copy_tags(about)
+        return self._restic.backup(str(copy), host=host, tags=tags, on_progress=steps.stored), about
 
     def _outcome(
         self, manifest: RedisManifest, steps: Steps, findings: tuple[Finding, ...], written: Written, copy: Copy

@@ -88,7 +88,7 @@ class RedisProof:
 
     def apply(self, decision: Decision) -> Outcome:
         """Fetch, prove, store the proof."""
-        steps = Steps(decision, self._task.clock)
+        steps = Steps(decision, self._task.clock, self._task.progress, self._copy.source.label())
         account = ordinary_account()
         with workspace("redis", self._task.params["staging_dir"], account) as folder:
             with steps.doing("fetch"):
@@ -165,7 +165,7 @@ class RedisRestore:
 
     def apply(self, decision: Decision) -> Outcome:
         """Carry out the plan; once the server is stopped, a failure puts the old data back."""
-        steps = Steps(decision, self._task.clock)
+        steps = Steps(decision, self._task.clock, self._task.progress, self._copy.source.label())
         account = ordinary_account()
         with workspace("redis", self._task.params["staging_dir"], account) as folder, self._place.exclusive():
             with steps.doing("fetch") as note:
@@ -319,7 +319,8 @@ class RedisUndo:
 
     def apply(self, decision: Decision) -> Outcome:
         """Stop, rename, start, compare."""
-        steps, record = Steps(decision, self._task.clock), self._found
+        steps = Steps(decision, self._task.clock, self._task.progress, f"redis of {self._task.params['source_host']}")
+        record = self._found
         if record is None:
             raise RuntimeError("an empty plan never gets here")
         with ends_in_order(), self._place.exclusive():
