@@ -157,7 +157,9 @@ class Journal:
     def latest_findings(self, since: Optional[float] = None) -> tuple[FindingRow, ...]:
         """Return the newest reading of each host, area and check; all its findings where it names several objects."""
         newest, findings = table("newest_findings"), table("findings")
-        same = [findings.c[name] == newest.c[name] for name in ("run_id", "host", "area", "check_name", "at")]
+        # SQLite, which knows no sizes, would walk through all findings and look each up; a function keeps it from that.
+        same = [findings.c[name] == newest.c[name] for name in ("run_id", "at")]
+        same += [findings.c[name] == sa.func.coalesce(newest.c[name], "") for name in ("host", "area", "check_name")]
         query = sa.select(findings).join(newest, sa.and_(*same))
         order = (findings.c.host, findings.c.area, findings.c.check_name, findings.c.id)
         return self._records(_between(query, newest.c.at, since, None).order_by(*order), FindingRow)
