@@ -99,7 +99,8 @@ from ..module_utils._core.journal import Run
 from ..module_utils._core.journal_map import TaskFacts, records_of, secrets_among
 from ..module_utils._core.journal_verdict import Tally, closed
 from ..module_utils._core.result import UNKNOWN
-from .summary import PHASES, load_runbook, near, parts_of, step_of
+from ..module_utils._core.summary import items_of
+from .summary import PHASES, load_runbook, near, step_of
 
 ROOT = Path(__file__).parents[2]
 _COLLECTION = "oncall.runbooks."
@@ -172,7 +173,9 @@ class CallbackModule(CallbackBase):
         if self._run is None and str(task.resolved_action or task.action).startswith(_COLLECTION):
             self._open(self._playbook.stem)
 
-    v2_playbook_on_handler_task_start = functools.partialmethod(v2_playbook_on_task_start, is_conditional=False)
+    def v2_playbook_on_handler_task_start(self, task: Any) -> None:
+        """Treat a handler as any other task."""
+        self.v2_playbook_on_task_start(task, is_conditional=False)
 
     @guarded
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
@@ -268,7 +271,7 @@ class CallbackModule(CallbackBase):
             check_mode=bool(task.check_mode),
             secrets=secrets_among(result.task_fields.get("args")),
         )
-        parts = parts_of(result.result, failed)
+        parts = items_of(result.result, failed)
         for part, part_failed in parts:
             # Of a loop's items only the sum of their times is known.
             own = replace(facts, failed=part_failed, duration_seconds=took if len(parts) == 1 else 0.0)
