@@ -62,7 +62,21 @@ def test_a_runbook_has_four_phases_in_order_and_tags_for_them(path: Path) -> Non
         assert raw["name"].startswith(f"{title} ({number}/4) {play.phase}: "), raw["name"]
 
 
-@pytest.mark.parametrize("path", PLAYBOOKS, ids=named(PLAYBOOKS))
+# Only looks, and keeps nobody else away.
+LOOKING = {
+    "capacity-planning",
+    "daily-operations",
+    "event-ingestion",
+    "external-apis",
+    "journal",
+    "performance-check",
+    "report",
+    "system-health",
+}
+WORKING = [path for path in PLAYBOOKS if path.stem not in LOOKING]
+
+
+@pytest.mark.parametrize("path", WORKING, ids=named(WORKING))
 def test_a_runbook_takes_the_lock_last_and_gives_it_back_whatever_tags_are_asked_for(path: Path) -> None:
     plays = yaml.safe_load(path.read_text())
     steps = [(step, set(play["tags"])) for play in plays for _role, step in docs.role_steps(play["tasks"])]
@@ -89,7 +103,7 @@ def test_every_tag_that_the_metadata_speaks_of_exists() -> None:
     tags = {tag for path in PLAYBOOKS for play in yaml.safe_load(path.read_text()) for tag in play["tags"]}
     decisions = [path.read_text() for path in (ROOT / "roles").glob("*/meta/decisions.yml")]
     texts = [path.read_text() for path in METADATA] + decisions
-    spoken_of = {tag for text in texts for tag in re.findall(r"--tags ([a-z]+)", text)}
+    spoken_of = {tag for text in texts for tag in re.findall(r"--tags ([a-z_]+)", text)}
     assert spoken_of and spoken_of <= tags
 
 

@@ -132,20 +132,24 @@ def _worst_first(lines: Iterable[Line]) -> tuple[Line, ...]:
     return tuple(sorted(lines, key=lambda line: -RANK[line.status]))
 
 
-def parts_of(result: Mapping[str, Any], failed: bool) -> list[tuple[Mapping[str, Any], bool]]:
-    """Return the results that are told apart, each with whether it failed: of a loop's items, of several areas."""
+def items_of(result: Mapping[str, Any], failed: bool) -> list[tuple[Mapping[str, Any], bool]]:
+    """Return the results of a loop's items, or the one result, each with whether it failed."""
     items = result.get("results")
     if isinstance(items, list) and items and all(isinstance(item, Mapping) for item in items):
-        return [
-            part
-            for item in items
-            if not item.get("skipped")
-            for part in parts_of(item, bool(item.get("failed")) or "failure" in item)
-        ]
-    areas = result.get("areas")
-    if isinstance(areas, Mapping) and areas and all(isinstance(area, Mapping) for area in areas.values()):
-        return [(area, failed) for area in areas.values()]
+        return [(item, bool(item.get("failed")) or "failure" in item) for item in items if not item.get("skipped")]
     return [(result, failed or "failure" in result)]
+
+
+def parts_of(result: Mapping[str, Any], failed: bool) -> list[tuple[Mapping[str, Any], bool]]:
+    """Return the results that are told apart, each with whether it failed: of a loop's items, of several areas."""
+    found: list[tuple[Mapping[str, Any], bool]] = []
+    for item, item_failed in items_of(result, failed):
+        areas = item.get("areas")
+        if isinstance(areas, Mapping) and areas and all(isinstance(area, Mapping) for area in areas.values()):
+            found += [(area, item_failed) for area in areas.values()]
+        else:
+            found.append((item, item_failed))
+    return found
 
 
 def follows_contract(result: Mapping[str, Any]) -> bool:

@@ -1,0 +1,189 @@
+"""The daily look at a product: one screen, a verdict by area, the right exit status, and a memory."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from tests.support.playbooks import ROOT, Playbooks, Run
+from tests.support.redis_servers import redis_servers
+from tests.support.servers import Database
+
+DAILY = ROOT / "playbooks" / "daily-operations.yml"
+CHECKLIST = [
+    {"name": "endpoints", "title": "Health endpoints answer", "list": "morning", "areas": ["availability"]},
+    {"name": "tickets", "title": "Support tickets are read", "list": "morning"},
+    {"name": "priorities", "title": "Priorities of tomorrow are set", "list": "evening"},
+]
+KPIS = [
+    {
+        "name": "answer_time",
+        "source": {"metric": "availability.latency.p95", "aggregate": "max"},
+        "unit": "seconds",
+        "warning": 2,
+        "critical": 5,
+        "max_age": "1h",
+        "interval": "1h",
+    }
+]
+
+
+class Product:
+    """A database, a Redis server, a log, and a web page that can be broken."""
+
+    def __init__(self, folder: Path, database: Database, redis_port: int) -> None:
+        self.playbooks = Playbooks(folder)
+        self.status = 200
+        self.log = folder / "app.log"
+        self.log.write_text("2026-11-21T08:00:00Z INFO started\n")
+        self.report = folder / "report"
+        self.web = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        Thread(target=self.web.serve_forever, daemon=True).start()
+        address = database.server
+        self.variables: dict[str, Any] = {
+            "database_login": {
+                "login_host": address.host,
+                "login_port": address.port,
+                "login_user": address.superuser,
+                "login_db": database.name,
+            },
+            "redis_login": {"redis_port": redis_port},
+            "health_left_out": ["security"],
+            "health_host": {"window": "100ms"},
+            "health_logs": {"sources": [{"name": "app", "paths": [str(self.log)]}]},
+            "health_availability": {"endpoints": [{"name": "home", "url": self.url, "requests": 2}]},
+            "health_kpis": KPIS,
+            "health_checklist": CHECKLIST,
+            "report_product": "shop",
+            "report_dest": str(self.report),
+        }
+        self.write()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.web.server_port}/"
+
+    def write(self, **more: Any) -> None:
+        groups = {"database": {"db1": {}}, "cache": {"cache1": {}}, "app": {"app1": {}}}
+        self.playbooks.write_inventory(groups, **{**self.variables, **more})
+
+    def run(self, *arguments: str) -> Run:
+        return self.playbooks.run(DAILY, *arguments)
+
+    def journal(self, query: str) -> list[tuple[Any, ...]]:
+        with sqlite3.connect(self.playbooks.journal) as connection:
+            return connection.execute(query).fetchall()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        product = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(product.status)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"ok")
+
+            def log_message(self, *_args: object) -> None:
+                pass
+
+        return Handler
+
+
+@pytest.fixture
+def product(tmp_path: Path, database: Database) -> Iterator[Product]:
+    with redis_servers(tmp_path) as redis:
+        made = Product(tmp_path, database, redis().port)
+        yield made
+        made.web.shutdown()
+
+
+def areas_of(run: Run) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for host in run.summary["hosts"].values():
+        for line in host["steps"]:
+            if line["area"]:
+                found.setdefault(line["area"], []).append(line["status"])
+    return found
+
+
+def test_every_area_is_looked_at_and_a_bad_one_fails_the_run(product: Product) -> None:
+    well = product.run("-e", "health_fail_on=never")
+    assert well.rc == 0, well.output
+    assert areas_of(well).keys() >= {"availability", "database", "redis", "host", "logs", "kpis"}
+    assert len(areas_of(well)["host"]) == 3
+    assert not well.summary["changed"] or [line for line in well.summary["hosts"]["localhost"]["steps"]]
+
+    product.status = 500
+    broken = product.run()
+    assert broken.rc != 0, broken.output
+    assert "CRITICAL availability" in broken.page
+    assert any(todo["step"] == "availability" for todo in broken.summary["needs_a_person"]), broken.page
+
+    runs = product.journal("SELECT runbook, status FROM runs ORDER BY started_at")
+    assert [run[0] for run in runs] == ["daily-operations", "daily-operations"]
+    assert runs[1][1] in ("critical", "failed")
+    assert product.journal("SELECT count(*) FROM samples")[0][0] > 50
+    page = (product.report / "report.html").read_text()
+    assert "availability" in page and "shop" in page
+
+
+def test_the_second_run_remembers_the_first(product: Product) -> None:
+    first = product.run("-e", "health_fail_on=never", "--limit", "db1:app1")
+    assert first.rc == 0, first.output
+    names = {name for (name,) in product.journal("SELECT name FROM states")}
+    assert names >= {"database.counters", "host.counters"}, names
+    with product.log.open("a") as log:
+        log.write("2026-11-21T09:00:00Z ERROR payment 4711 was refused\n")
+    second = product.run("-e", "health_fail_on=never", "--limit", "db1:app1")
+    assert second.rc == 0, second.output
+    findings = product.journal("SELECT msg FROM findings WHERE area = 'logs' ORDER BY id DESC LIMIT 20")
+    assert any("payment" in msg for (msg,) in findings), findings
+
+
+def test_the_lists_of_the_day(product: Product) -> None:
+    sign = json.dumps({"health_signed": ["tickets"], "health_signed_by": "anna", "health_list": "morning"})
+    product.write(health_fail_on="never")
+    limit = ("--limit", "app1:localhost")
+    signed = product.run(*limit, "-e", sign)
+    assert signed.rc == 0, signed.output
+    checklist = [f for f in product.journal("SELECT check_name, status FROM findings") if f[0].startswith("list_")]
+    assert ("list_tickets", "ok") in checklist and not any(name == "list_priorities" for name, _s in checklist)
+    again = product.run(*limit, "-e", "health_list=morning")
+    assert "signed by anna" in json.dumps(product.journal("SELECT msg FROM findings ORDER BY id DESC LIMIT 60"))
+    evening = product.run(*limit, "-e", "health_list=evening")
+    assert again.rc == evening.rc == 0 and "open: Priorities of tomorrow are set" in evening.page
+
+
+@pytest.mark.parametrize(
+    ("variables", "word"),
+    [
+        ({"health_availability": {"endpoints": [{"name": "home", "url": "ftp://x/"}]}}, "areas.availability"),
+        ({"health_external_apis": {"apis": [{"name": "spotify"}]}}, "areas.external_apis"),
+        ({"health_kpis": [{**KPIS[0], "critical": 1}]}, "kpis"),
+        ({"health_resources": [{"name": "disk"}]}, "resources"),
+    ],
+)
+def test_bad_inventory_is_refused_before_anything_is_looked_at(
+    product: Product, variables: dict[str, Any], word: str
+) -> None:
+    product.write(**variables)
+    run = product.run()
+    assert run.rc != 0 and word in run.page, run.output
+    assert "ACT" not in run.output.replace("FACT", "")
+    assert product.journal("SELECT count(*) FROM samples") == [(0,)]
+
+
+def test_a_host_that_does_not_answer_is_the_worst(product: Product) -> None:
+    hosts = {"app1": {}, "app2": {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}}
+    product.playbooks.write_inventory({"app": hosts}, **{**product.variables, "health_fail_on": "never"})
+    run = product.run()
+    assert run.rc != 0 and run.summary["status"] in ("unreachable", "failed"), run.output
+    assert "app2" in run.page and areas_of(run)["host"]
