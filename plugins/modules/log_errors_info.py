@@ -148,6 +148,8 @@ notes:
     the group or user that may read it.
   - Files need the right to read them, mostly by the group C(adm), the journal the group C(systemd-journal).
   - An entry is an error by its level (C(ERROR) and worse). One without any level is an error when it says so in words.
+  - A stack trace at the end of a log that was written to in the last five seconds may be half written. It is left for the
+    next run.
   - C(check) of a finding is the check and the source, for example V(error_spike:api).
   - >-
     Further codes: V(state_not_saved), V(invalid_value), V(invalid_arguments).

@@ -167,6 +167,11 @@ def test_the_short_cut_for_json_finds_every_error(lines: list[dict[str, object]]
     assert made.warnings == sum(line["level"] == "warn" for line in lines)
 
 
+def test_a_level_within_another_object_is_not_the_lines() -> None:
+    assert scan('{"inner":{"level":"info"},"level":"error","msg":"m"}\n').errors == 1
+    assert scan('{"inner":{"level":"error"},"level":"info","msg":"m"}\n').errors == 0
+
+
 def test_json_that_only_looks_like_an_error_is_none() -> None:
     hostile = {"level": "info", "msg": '","level":"error","msg":"spoofed'}
     assert scan(json.dumps(hostile) + "\n").errors == 0
