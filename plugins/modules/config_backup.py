@@ -33,6 +33,12 @@ options:
     description: The most that all files together may have.
     type: str
     default: 1GB
+  min_files:
+    description:
+      - Store nothing, and fail, when there are fewer files than this (C(failure.code) V(too_few_files)). A disk that is not
+        mounted is an empty folder, and an empty copy must not be the newest good one.
+    type: int
+    default: 0
   only_if_changed:
     description: Store nothing when content, modes and owners are those of the newest copy.
     type: bool
@@ -196,6 +202,13 @@ added_bytes:
   returned: after a real run
   type: int
   sample: 2048
+newest:
+  description: The file of the copy that was written last; V(null) without files.
+  returned: after a real run
+  type: dict
+  contains:
+    path: {description: Its path., type: str, returned: always, sample: /srv/shop/uploads/2026/11/41.jpg}
+    at: {description: When that was., type: str, returned: always, sample: '2026-11-21T04:12:29Z'}
 """
 
 from ..module_utils._module.config_backup import ConfigBackup
@@ -211,6 +224,7 @@ def argument_spec() -> ArgumentSpec:
             "exclude": {"type": "list", "elements": "str", "default": []},
             "max_size": {"type": "str", "default": "1GB"},
             "staging": {"type": "str", "choices": ["copy", "link"], "default": "copy"},
+            "min_files": {"type": "int", "default": 0},
             "only_if_changed": {"type": "bool", "default": False},
             "repository_create": {"type": "bool", "default": False},
         }

@@ -57,6 +57,7 @@ def manifest_of(repository: TestRepository) -> Any:
         ({"paths": ["/nowhere/*"]}, "nothing_chosen"),
         ({"max_size": "much"}, "invalid_value"),
         ({"max_size": "50kB"}, "too_big"),
+        ({"min_files": 4}, "too_few_files"),
         ({"exclude": ["*"]}, None),
         ({"staging_dir": "/nowhere"}, "no_workspace"),
         ({"repository": "/nowhere/repository"}, "repository_missing"),

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional
 
@@ -59,6 +60,7 @@ class ConfigBackup:
         if not tree.entries:
             raise PreconditionFailed("nothing fits paths and exclude", code="nothing_chosen", hint="check both")
         manifest = self._manifest(tree)
+        require_files(manifest, self._task.params["min_files"])
         self._size = manifest.size_bytes()
         newest = self._newest()
         diff = changes_between(newest[1].entries if newest else (), manifest.entries)
@@ -114,6 +116,7 @@ class ConfigBackup:
             stage = self._stage(payload)
             tree = self._reader().read(self._paths, stage.open)
             manifest = self._manifest(tree)
+            require_files(manifest, self._task.params["min_files"])
             (payload / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
             copy = Copy("", self._source, moment, FORM, "", manifest.size_bytes())
             written = self._restic.backup(
@@ -133,6 +136,7 @@ class ConfigBackup:
             "files": files,
             "size_bytes": manifest.size_bytes(),
             "added_bytes": written.added_bytes,
+            "newest": newest_file(manifest),
         }
         after = {"content_hash": manifest.content_hash()}
         return Outcome(msg, tuple(steps.done), _findings(tree), after, facts)
@@ -167,6 +171,31 @@ def _findings(tree: Tree) -> tuple[Finding, ...]:
         text = f"kept as links, what they point to is copied only where paths name it: {name_some(links)}"
         findings.append(Finding("links", OK, text, len(links), "paths"))
     return tuple(findings)
+
+
+def require_files(manifest: ConfigManifest, least: int) -> None:
+    """Refuse a tree that has lost what must be in it: a disk that is not mounted is an empty folder.
+
+    Raises:
+        PreconditionFailed: there are fewer files (code ``too_few_files``).
+    """
+    found = len(manifest.files())
+    if found < least:
+        raise PreconditionFailed(
+            f"{count_of(found, 'file')} where at least {least} must be: {name_some(manifest.paths)}",
+            code="too_few_files",
+            hint="is their disk mounted? When they are gone for good, lower min_files",
+            details={"files": found, "min_files": least},
+        )
+
+
+def newest_file(manifest: ConfigManifest) -> Optional[dict[str, str]]:
+    """Return the file that was written last, and when."""
+    newest = max(manifest.files(), key=lambda entry: entry.mtime_ns, default=None)
+    if newest is None:
+        return None
+    at = datetime.fromtimestamp(newest.mtime_ns // 10**9, timezone.utc)
+    return {"path": printable(newest.path), "at": rfc3339(at)}
 
 
 def _printable(diff: dict[str, list[str]]) -> dict[str, list[str]]:

@@ -64,7 +64,12 @@ class Product:
         groups = {
             "database": {"db1": {**database, **changes.pop("db1", {})}},
             "cache": {"cache1": {"backup_redis": True, "redis_login": self.redis.options}},
-            "app": {"app1": {"backup_config": [{"name": "shop", "paths": [str(self.files)]}]}},
+            "app": {
+                "app1": {
+                    "backup_config": [{"name": "shop", "paths": [str(self.files)]}],
+                    **changes.pop("app1", {}),
+                }
+            },
             "proxy": changes.pop("proxy", {}),
         }
         self.playbooks.write_inventory(groups, **{**common, **changes})
@@ -148,3 +153,29 @@ def test_what_cannot_be_copied_is_told_and_the_others_have_their_copies(product:
 def test_without_a_repository_nothing_is_made_unasked(product: Product) -> None:
     run = product.playbooks.run(BACKUP)
     assert run.rc == 2 and "repository_missing" in run.output and not product.repository.location.exists()
+
+
+def test_uploads_are_copied_and_proven_and_an_empty_disk_is_no_copy(product: Product) -> None:
+    uploads, staging = product.folder / "uploads", product.folder / "beside"
+    for folder in (uploads, staging):
+        folder.mkdir()
+    for number in range(3):
+        (uploads / f"{number}.jpg").write_bytes(bytes([number]) * 1000)
+    entry = {"name": "uploads", "paths": [str(uploads)], "staging_dir": str(staging), "min_files": 3}
+    product.write_inventory(app1={"backup_uploads": [entry]}, backup_repository_escrow_password="")
+    product.repository.restic.create()
+    only = ("--limit", "app1", "--skip-tags", "retention")
+    run = product.playbooks.run(BACKUP, *only)
+    assert run.rc == 0 and run.step("app1", "uploads")["done"] == 1, run.output[-6000:]
+    assert "uploads: 3 files" in " ".join(run.output.split()) and list(staging.iterdir()) == []
+    proven = product.playbooks.run(VERIFY, "--limit", "app1")
+    assert proven.rc == 0, proven.output[-6000:]
+    names = {copy.source.name: copy.id for copy in product.repository.catalog().copies}
+    assert set(names) == {"shop", "uploads"} and product.copies() == [("app1", "config", "proven")] * 2
+
+    for path in uploads.iterdir():
+        path.unlink()
+    (uploads / "lost+found").mkdir()
+    empty = product.playbooks.run(BACKUP, *only)
+    assert empty.rc != 0 and empty.step("app1", "uploads")["notices"][0]["check"] == "too_few_files", empty.output
+    assert [copy.source.name for copy in product.repository.catalog().copies].count("uploads") == 1
