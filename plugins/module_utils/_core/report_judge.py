@@ -73,61 +73,72 @@ class Facts:
 
 def assemble(facts: Facts, policy: Policy, now: float) -> ReportData:
     """Return everything that the report says."""
-    findings = [one for one in facts.findings if one.area != AREA and (not policy.hosts or one.host in policy.hosts)]
-    kpis = _kpis(facts, policy, findings)
-    forecasts = policy.forecasts or ()
-    backups = policy.backups or ()
-    given = {
-        KPIS: None if policy.kpis is None else [one.status for one in kpis],
-        CAPACITY: None if policy.forecasts is None else [one.status for one in forecasts],
-        BACKUPS: None if policy.backups is None else [one.status for one in backups],
-    }
-    from_journal = [one for one in findings if given.get(one.area) is None]
-    expected = tuple(name for name in policy.areas if given.get(name) is None)
-    areas = judge_areas(from_journal, expected, policy, now)
-    duties = tuple(judge_duty(wish, facts.last_runs, policy, now) for wish in policy.schedule)
-    if facts.trouble:
-        duties = tuple(replace(one, status=UNKNOWN, msg="nobody can tell, the journal was not read") for one in duties)
-    objectives = judge_objectives(policy.objectives, facts.drills, now)
-    incidents = tuple(_incident(one) for one in facts.incidents)
-    runs = [one for one in facts.runs if one.runbook != OWN_RUNBOOK]
+    facts = _without_own(facts, policy)
+    report = _told(facts, policy, now)
+    inventory = facts.runs[0].inventory if facts.runs else ""
+    needs = needs_of(report, facts.last_runs, policy, inventory, now)
+    statuses = [
+        *(one.status for one in report.areas),
+        *(one.status for one in report.kpis),
+        *(one.status for one in report.forecasts),
+        *(one.status for one in report.backups),
+        *(one.status for one in report.duties),
+        *(one.status for one in report.objectives),
+        *(one.status for one in needs),
+    ]
+    status, line = verdict(statuses, [need.status for need in needs])
+    return replace(report, needs=needs[:_MOST_NEEDS], status=status, headline=line)
+
+
+def _without_own(facts: Facts, policy: Policy) -> Facts:
+    """Return the facts without what earlier reports left, and without hosts that are gone."""
     wanted = {wish.runbook for wish in policy.schedule}
-    last_runs = [one for one in facts.last_runs if one.runbook != OWN_RUNBOOK or one.runbook in wanted]
-    inventory = runs[0].inventory if runs else ""
-    report = ReportData(
+    return replace(
+        facts,
+        findings=tuple(
+            one for one in facts.findings if one.area != AREA and (not policy.hosts or one.host in policy.hosts)
+        ),
+        runs=tuple(one for one in facts.runs if one.runbook != OWN_RUNBOOK),
+        last_runs=tuple(one for one in facts.last_runs if one.runbook != OWN_RUNBOOK or one.runbook in wanted),
+    )
+
+
+def _told(facts: Facts, policy: Policy, now: float) -> ReportData:
+    """Return the report without its verdict."""
+    given = {KPIS: policy.kpis, CAPACITY: policy.forecasts, BACKUPS: policy.backups}
+    from_journal = [one for one in facts.findings if given.get(one.area) is None]
+    expected = [name for name in policy.areas if given.get(name) is None]
+    return ReportData(
         product=shown(policy.product, 120),
         title=shown(policy.title, 120),
         window=policy.window,
         history=policy.history,
-        areas=areas,
-        kpis=kpis,
+        areas=judge_areas(from_journal, expected, policy, now),
+        kpis=_kpis(facts, policy),
         business=facts.business,
-        backups=backups,
-        objectives=objectives,
-        forecasts=forecasts,
+        backups=policy.backups or (),
+        objectives=judge_objectives(policy.objectives, facts.drills, now),
+        forecasts=policy.forecasts or (),
         plots=facts.plots,
-        duties=duties,
-        seen=tuple(Seen(shown(one.runbook, 120), _end(one.completed), _end(one.good)) for one in last_runs),
-        runs=tuple(_run(one, policy) for one in runs[:_MOST_RUNS]),
-        runs_counted=tuple((status, number) for status, number in _counted(one.status for one in runs)),
+        duties=_duties(facts, policy, now),
+        seen=tuple(Seen(shown(one.runbook, 120), _end(one.completed), _end(one.good)) for one in facts.last_runs),
+        runs=tuple(_run(one, policy) for one in facts.runs[:_MOST_RUNS]),
+        runs_counted=tuple(_counted(one.status for one in facts.runs)),
         work=facts.work,
         sessions=facts.sessions,
         sessions_counted=facts.sessions_counted,
-        incidents=incidents,
+        incidents=tuple(_incident(one) for one in facts.incidents),
         gauges=facts.gauges,
         journal=shown(facts.where, 200),
         trouble=shown(facts.trouble),
     )
-    needs = needs_of(report, last_runs, policy, inventory, now)
-    statuses = [
-        *(area.status for area in areas),
-        *(status for found in given.values() for status in found or ()),
-        *(one.status for one in duties),
-        *(one.status for one in objectives),
-        *(need.status for need in needs),
-    ]
-    status, line = verdict(statuses, [need.status for need in needs])
-    return replace(report, needs=needs[:_MOST_NEEDS], status=status, headline=line)
+
+
+def _duties(facts: Facts, policy: Policy, now: float) -> tuple[Duty, ...]:
+    duties = tuple(judge_duty(wish, facts.last_runs, policy, now) for wish in policy.schedule)
+    if not facts.trouble:
+        return duties
+    return tuple(replace(one, status=UNKNOWN, msg="nobody can tell, the journal was not read") for one in duties)
 
 
 def _counted(statuses: Iterable[str]) -> list[tuple[str, int]]:
@@ -135,10 +146,10 @@ def _counted(statuses: Iterable[str]) -> list[tuple[str, int]]:
     return [(status, seen.count(status)) for status in sorted(set(seen), key=lambda one: (-seen.count(one), one))]
 
 
-def _kpis(facts: Facts, policy: Policy, findings: Sequence[FindingRow]) -> tuple[Kpi, ...]:
+def _kpis(facts: Facts, policy: Policy) -> tuple[Kpi, ...]:
     found = policy.kpis
     if found is None:
-        found = worst_first(kpi_of_finding(one) for one in findings if one.area == KPIS)
+        found = worst_first(kpi_of_finding(one) for one in facts.findings if one.area == KPIS)
         newest = {one.metric: one.value for one in facts.gauges}
         found = tuple(_attained(one, newest) for one in found)
     return tuple(replace(one, history=facts.histories.get(f"{KPIS}.{one.name}.value", one.history)) for one in found)
