@@ -1,4 +1,4 @@
-"""A database and files come back by the recovery runbooks, and go again by their undo."""
+"""A database, Redis and files come back by the recovery runbooks, and go again by their undo."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.modules import run_ok
 from tests.support.playbooks import Playbooks, Run
+from tests.support.redis_copies import back_up, live_options
+from tests.support.redis_servers import KEYS, TestRedis, fill, redis_servers
 from tests.support.repositories import TestRepository, make_repository
 from tests.support.servers import Database, client_bin_dir
 
@@ -92,3 +94,61 @@ def test_a_time_without_a_copy_is_told_and_nothing_is_touched(product: Product) 
     run = product.run(FORTH, "-e", f"confirm={product.database.name}", "-e", "at=20200101-000000")
     assert run.rc != 0 and "no_copy_old_enough" in run.output, run.output
     assert product.rows() == 100
+
+
+def playbooks_of(folder: Path, group: str, host: str, repository: TestRepository, **variables: Any) -> Playbooks:
+    playbooks = Playbooks(folder)
+    common: dict[str, Any] = {"backup_product": "shop", "backup_repository": repository.options}
+    playbooks.write_inventory({group: {host: variables}}, **common, preflight_lock_directory=str(folder / "locks"))
+    return playbooks
+
+
+def keys_of(server: TestRedis) -> int:
+    return sum(one["keys"] for one in server.client().info("keyspace").values())
+
+
+def test_redis_comes_back_and_goes_again(tmp_path: Path) -> None:
+    repository = make_repository(tmp_path)
+    with redis_servers(tmp_path / "servers") as make:
+        server: TestRedis = make("cache", password="cache-secret-83")
+        fill(server)
+        back_up(repository, server)
+        server.client().flushall()
+        server.client().set("since", "then")
+        commands = live_options(repository, server)
+        playbooks = playbooks_of(
+            tmp_path, "cache", "cache1", repository,
+            redis_login=server.options,
+            recovery_redis_stop_command=commands["stop_command"],
+            recovery_redis_start_command=commands["start_command"],
+        )  # fmt: skip
+        unconfirmed = playbooks.run("playbooks/recovery/restore-redis.yml")
+        assert unconfirmed.rc != 0 and "confirm" in unconfirmed.output and keys_of(server) == 1, unconfirmed.output
+        confirm = ("-e", "confirm=cache1")
+        check = playbooks.run("playbooks/recovery/restore-redis.yml", *confirm, "--check", "--diff")
+        assert check.rc == 0 and check.step("cache1", "act")["planned"] >= 1 and keys_of(server) == 1, check.output
+        went = playbooks.run("playbooks/recovery/restore-redis.yml", *confirm)
+        assert went.rc == 0 and keys_of(server) == KEYS, went.output
+        back = playbooks.run("playbooks/recovery/undo-restore-redis.yml", *confirm)
+        assert back.rc == 0 and keys_of(server) == 1, back.output
+
+
+def test_files_come_back_and_go_again(tmp_path: Path) -> None:
+    repository, files = make_repository(tmp_path), tmp_path / "etc" / "shop"
+    files.mkdir(parents=True)
+    (files / "env").write_text("good")
+    source = {"product": "shop", "source_host": "app1", "name": "shop"}
+    run_ok("config_backup", {**repository.options, **source, "paths": [str(files)]})
+    (files / "env").write_text("spoilt")
+    where = {"recovery_config_roots": [str(files)], "recovery_config_undo_dir": str(tmp_path / "undo")}
+    playbooks = playbooks_of(tmp_path, "app", "app1", repository, **where)
+    restore, undo = "playbooks/recovery/restore-config.yml", "playbooks/recovery/undo-restore-config.yml"
+    chosen = ("-e", "files=shop", "-e", "confirm=app1")
+    unconfirmed = playbooks.run(restore, *chosen[:2])
+    assert unconfirmed.rc != 0 and (files / "env").read_text() == "spoilt", unconfirmed.output
+    check = playbooks.run(restore, *chosen, "--check", "--diff")
+    assert check.rc == 0 and (files / "env").read_text() == "spoilt", check.output
+    went = playbooks.run(restore, *chosen)
+    assert went.rc == 0 and (files / "env").read_text() == "good", went.output
+    back = playbooks.run(undo, *chosen)
+    assert back.rc == 0 and (files / "env").read_text() == "spoilt", back.output
