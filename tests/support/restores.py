@@ -68,6 +68,15 @@ class Shop:
     def refused(self, **more: Any) -> dict[str, Any]:
         return run_failed(MODULE, {**self.options, **more})
 
+    def fails(self, code: str, **more: Any) -> dict[str, Any]:
+        """Run the module, which must fail with this code and leave everything as it was."""
+        before, orders = self.family(), self.orders()
+        failed = self.refused(**more)
+        assert failed["failure"]["code"] == code, failed
+        assert self.family() == before and self.orders() == orders
+        assert self.leftovers() == []
+        return failed
+
     def undo(self, **more: Any) -> dict[str, Any]:
         return run_ok(MODULE, {**self.about, "state": "undone", **more})
 

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,32 +23,11 @@ from tests.support.redis_copies import (
     proof_options,
     start_module,
 )
-from tests.support.redis_servers import KEYS, TestRedis, fill, redis_servers, wait_for
-from tests.support.repositories import TestRepository, make_repository
+from tests.support.redis_servers import KEYS, TestRedis, wait_for
+from tests.support.repositories import TestRepository
 
 BACKUP, RESTORE = "redis_backup", "redis_restore"
 UNTOUCHED = "error with a code, no snapshot, the copy before stays good"
-REFUSED = "refused before the server is touched"
-
-
-@pytest.fixture
-def make_redis(tmp_path: Path) -> Iterator[Callable[..., TestRedis]]:
-    with redis_servers(tmp_path / "servers") as make:
-        yield make
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> TestRepository:
-    return make_repository(tmp_path)
-
-
-@pytest.fixture
-def redis(repository: TestRepository, make_redis: Callable[..., TestRedis]) -> TestRedis:
-    """A server with one good copy."""
-    server = make_redis(save="3600 1")
-    fill(server)
-    back_up(repository, server)
-    return server
 
 
 @pytest.fixture
@@ -268,158 +246,3 @@ def test_an_rdb_of_the_future(repository: TestRepository, redis: TestRedis, tmp_
     result = run_ok(RESTORE, proof_options(repository))
     assert result["verdict"] == "unknown", result["findings"]
     assert run_failed(RESTORE, live_options(repository, redis))["failure"]["code"] == "verification_failed"
-
-
-# --- restore ----------------------------------------------------------------------------------------------------
-
-
-@fault(
-    "append-only file beside a restored RDB", "redis restore: place", "the restored data is served, also after a start"
-)
-@pytest.mark.parametrize("running", [True, False])
-def test_an_append_only_file_does_not_win(
-    repository: TestRepository, make_redis: Callable[..., TestRedis], running: bool
-) -> None:
-    server = make_redis(appendonly="yes")
-    fill(server)
-    back_up(repository, server)
-    server.client().flushall()
-    if not running:
-        server.stop()
-    run_ok(RESTORE, live_options(repository, server, data_dir=str(server.folder)))
-    for _unused in range(2):
-        assert keys_of(server) == KEYS
-        server.stop()
-        server.start()
-    assert server.client().config_get("appendonly")["appendonly"] == "yes"
-
-
-@fault("replicas follow the Redis that is to be restored", "redis restore: preflight",
-       "refused; with fence_replicas they keep what they have")  # fmt: skip
-def test_replicas_are_fenced(
-    repository: TestRepository, redis: TestRedis, make_redis: Callable[..., TestRedis]
-) -> None:
-    redis.client().set("since", 1)
-    replica = make_redis("replica", replicaof=f"127.0.0.1 {redis.port}")
-    wait_for(lambda: keys_of(replica) == KEYS + 1, "the replica")
-    before = run_id(redis)
-    refused = run_failed(RESTORE, live_options(repository, redis))
-    assert refused["failure"]["code"] == "replicas_attached" and run_id(redis) == before
-    result = run_ok(RESTORE, live_options(repository, redis, fence_replicas=True))
-    assert result["restore"]["fenced"] == [f"127.0.0.1:{replica.port}"] and result["status"] == "warning"
-    assert (keys_of(redis), keys_of(replica)) == (KEYS, KEYS + 1)
-    assert replica.client().info("replication")["role"] == "master"
-
-
-@fault("replica as the target of a restore", "redis restore: preflight", REFUSED)
-def test_a_replica_is_not_restored(
-    repository: TestRepository, redis: TestRedis, make_redis: Callable[..., TestRedis]
-) -> None:
-    replica = make_redis("replica", replicaof=f"127.0.0.1 {redis.port}")
-    wait_for(lambda: keys_of(replica) == KEYS, "the replica")
-    before = run_id(replica)
-    refused = run_failed(RESTORE, live_options(repository, replica, other_place=True))
-    assert refused["failure"]["code"] == "is_standby" and run_id(replica) == before
-
-
-@fault("Redis that does not stop, or is started again at once", "redis restore: stop", "refused, its data untouched")
-def test_the_server_is_kept_alive(
-    repository: TestRepository, redis: TestRedis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("plugins.module_utils._io.redis_control._STOP_SECONDS", 1.0)
-    redis.client().set("since", 1)
-    result = run_failed(RESTORE, live_options(repository, redis, stop_command=["true"]))
-    assert result["failure"]["code"] == "target_in_use"
-    assert [one["status"] for one in result["steps"]][-1] == "failed"
-    assert keys_of(redis) == KEYS + 1 and redis.client().set("writers go on", 1)
-
-
-@fault(
-    "Redis that does not start with the restored data", "redis restore: start", "the old data is put back and served"
-)
-def test_the_start_fails(repository: TestRepository, redis: TestRedis) -> None:
-    redis.client().set("since", 1)
-    marker = redis.folder / "second"
-    start = " ".join(redis.command("start"))
-    once = ["sh", "-c", f"test -e {marker} && exec {start}; touch {marker}; exit 3"]
-    result = run_failed(RESTORE, live_options(repository, redis, start_command=once))
-    assert result["failure"]["code"] == "command_failed" and "old data is back" in result["msg"]
-    assert result["changed"] and keys_of(redis) == KEYS + 1
-    assert run_ok(RESTORE, live_options(repository, redis, state="undone"))["changed"] is False
-
-
-@fault("start command that starts another Redis", "redis restore: verify", "the old data is put back")
-def test_the_wrong_server_is_started(
-    repository: TestRepository, redis: TestRedis, make_redis: Callable[..., TestRedis]
-) -> None:
-    redis.client().set("since", 1)
-    redis.client().save()
-    elsewhere = redis.folder.parent / "elsewhere"
-    elsewhere.mkdir()
-    marker = redis.folder / "second"
-    right, wrong = " ".join(redis.command("start")), f"{' '.join(redis.command('start'))} --dir {elsewhere}"
-    start = ["sh", "-c", f"if test -e {marker}; then exec {right}; fi; touch {marker}; exec {wrong}"]
-    result = run_failed(RESTORE, live_options(repository, redis, start_command=start))
-    assert result["failure"]["code"] == "fingerprint_mismatch" and "old data is back" in result["msg"], result
-    assert keys_of(redis) == KEYS + 1
-
-
-@fault("restore of Redis that is killed (SIGKILL) while the server is stopped", "redis restore: start",
-       "the next restore refuses, the undo brings the old data back")  # fmt: skip
-def test_a_restore_that_is_killed(repository: TestRepository, redis: TestRedis) -> None:
-    redis.client().set("since", 1)
-    process = start_module(RESTORE, live_options(repository, redis, start_command=["sleep", "60"]))
-    wait_for(lambda: any(redis.folder.glob("oncall-restore-*/old/dump.rdb")), "the swap")
-    process.kill()
-    process.communicate()
-    options = live_options(repository, redis, data_dir=str(redis.folder))
-    assert run_failed(RESTORE, options)["failure"]["code"] == "restore_interrupted"
-    assert run_ok(RESTORE, {**options, "state": "undone"})["changed"]
-    assert keys_of(redis) == KEYS + 1
-    assert run_ok(RESTORE, options)["changed"] and keys_of(redis) == KEYS
-
-
-@fault("record of a restore that the server's own user has put there", "redis restore: undo",
-       "refused with insecure_directory: nothing that it names is moved")  # fmt: skip
-def test_a_forged_record(repository: TestRepository, redis: TestRedis) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root has others to be careful of")
-    forged = redis.folder / "oncall-restore-99990101-000000-000000"
-    forged.mkdir(mode=0o700)
-    record = {"format": 1, "id": "99990101-000000-000000", "copy": "c", "taken_at": "t", "at": "t", "fenced": []}
-    names = {"state": "restored", "moved": ["dump.rdb"], "placed": ["dump.rdb"], "keys_before": 1}
-    (forged / "record.json").write_text(json.dumps({**record, **names}))
-    os.chown(forged, 65534, 65534)
-    before = run_id(redis)
-    result = run_failed(RESTORE, live_options(repository, redis, state="undone"))
-    assert result["failure"]["code"] == "insecure_directory" and run_id(redis) == before
-
-
-@fault("two restores into one Redis at once", "redis restore: preflight", "the second is refused with lock_busy")
-def test_two_restores_at_once(repository: TestRepository, redis: TestRedis) -> None:
-    gate = redis.folder / "gate"
-    stop = ["sh", "-c", f"while ! test -e {gate}; do sleep 0.05; done; kill $(cat {redis.folder}/redis.pid)"]
-    first = start_module(RESTORE, live_options(repository, redis, stop_command=stop))
-    wait_for(lambda: any(redis.folder.glob("oncall-restore-*/new")), "the first restore")
-    redis_before = run_id(redis)
-    second = run_failed(RESTORE, live_options(repository, redis))
-    assert second["failure"]["code"] == "lock_busy" and run_id(redis) == redis_before
-    gate.touch()
-    answer = json.loads(first.communicate(timeout=120)[0])
-    assert not answer.get("failed"), answer
-    assert keys_of(redis) == KEYS
-
-
-@fault("no room beside the data of Redis", "redis restore: place", "refused, the server runs on with its data")
-def test_no_room_beside_the_data(
-    repository: TestRepository, make_redis: Callable[..., TestRedis], small_disk: Path
-) -> None:
-    server = make_redis("../small/data")
-    server.client().set("big", os.urandom(700_000))
-    back_up(repository, server, staging_dir=tempfile.gettempdir())
-    server.client().set("since", 1)
-    before = run_id(server)
-    result = run_failed(RESTORE, live_options(repository, server))
-    assert result["failure"]["code"] in ("not_enough_space", "disk_full") and run_id(server) == before
-    assert keys_of(server) == 2 and server.client().set("writers go on", 1)
-    assert list(server.folder.glob("oncall-restore-*")) == []

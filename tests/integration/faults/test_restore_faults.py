@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import psycopg2
 import pytest
 from psycopg2 import sql
 
 from plugins.module_utils._core.backup_manifest import ServerState
-from plugins.module_utils._core.restore_marker import LOADING
-from plugins.module_utils._io.clock import SystemClock, wait_until
 from plugins.module_utils._io.postgres import LOCK_CLASS, lock_key
-from plugins.module_utils._io.restore_swap import Swapper
-from tests.support.backup_faults import ModuleProcess, small_disk
+from tests.support.backup_faults import small_disk
 from tests.support.copies import add_proof
 from tests.support.database_copies import source_of
-from tests.support.every_object import EVERY_OBJECT, HOSTILE_NAMES
 from tests.support.faults import fault
 from tests.support.modules import run_failed
 from tests.support.repositories import make_repository
 from tests.support.restores import MODULE, ROWS, Shop
-from tests.support.servers import SUPERUSER, Database, Roles, Server, administer, random_name
+from tests.support.servers import Database, Roles, Server, administer, random_name
 from tests.support.sessions import eventually
 from tests.support.standby import standby_of
 from tools.embedded_postgres import give_to_server_account
@@ -43,16 +37,6 @@ def shop(database: Database, tmp_path: Path) -> Iterator[Shop]:
     made.remove()
 
 
-def fails(shop: Shop, code: str, **more: Any) -> dict[str, Any]:
-    """Run the module, which must fail with this code and leave everything as it was."""
-    before, orders = shop.family(), shop.orders()
-    failed = shop.refused(**more)
-    assert failed["failure"]["code"] == code, failed
-    assert shop.family() == before and shop.orders() == orders
-    assert shop.leftovers() == []
-    return failed
-
-
 # --- what the server lacks --------------------------------------------------------------------------------------
 
 
@@ -66,14 +50,14 @@ def test_roles_are_missing(shop: Shop, role: Roles) -> None:
     shop.spoil()
     for name in gone:
         shop.database.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
-    failed = fails(shop, "role_missing")
+    failed = shop.fails("role_missing")
     assert failed["failure"]["details"]["roles"] == sorted(gone) and all(name in failed["msg"] for name in gone)
 
 
 @fault("extension_missing_on_restore", "restore: before", "fails before anything is made, and names every extension")
 def test_extensions_are_missing(shop: Shop) -> None:
     shop.copy(extensions={"plpgsql": "1.0", "postgis": "3", "timescaledb": "2"})
-    failed = fails(shop, "extension_missing")
+    failed = shop.fails("extension_missing")
     assert failed["failure"]["details"]["extensions"] == ["postgis", "timescaledb"]
 
 
@@ -82,7 +66,7 @@ def test_extensions_are_missing(shop: Shop) -> None:
 )
 def test_the_server_has_no_room(shop: Shop) -> None:
     shop.copy(size_bytes=1 << 60)
-    details = fails(shop, "not_enough_space")["failure"]["details"]
+    details = shop.fails("not_enough_space")["failure"]["details"]
     assert details["free_bytes"] < details["needed_bytes"]
 
 
@@ -103,7 +87,7 @@ def test_the_disk_of_the_server_fills_up(shop: Shop, tmp_path: Path) -> None:
         there, back = sql.Identifier(name), sql.Identifier("pg_default")
         administer(server, sql.SQL(move).format(sql.Identifier(shop.name), there))
         try:
-            fails(shop, "disk_full")
+            shop.fails("disk_full")
         finally:
             administer(server, sql.SQL(move).format(sql.Identifier(shop.name), back))
             administer(server, sql.SQL("DROP TABLESPACE {}").format(there))
@@ -170,7 +154,7 @@ def test_writers_keep_coming_back(shop: Shop) -> None:
 def test_sessions_are_there_and_must_not_be_ended(shop: Shop) -> None:
     shop.copy()
     session = shop.database.connect()
-    failed = fails(shop, "target_in_use", writers="refuse")
+    failed = shop.fails("target_in_use", writers="refuse")
     assert f"pid {session.info.backend_pid}" in failed["msg"]
     session.cursor().execute("SELECT 1")
     session.close()
@@ -183,7 +167,7 @@ def test_a_prepared_transaction_is_in_the_way(shop: Shop) -> None:
     connection.cursor().execute("INSERT INTO orders (what) VALUES ('waits')")
     connection.cursor().execute("PREPARE TRANSACTION 'waits'")
     connection.close()
-    failed = fails(shop, "target_in_use")
+    failed = shop.fails("target_in_use")
     assert "prepared" in failed["msg"]
 
 
@@ -192,7 +176,7 @@ def test_another_restore_is_at_work(shop: Shop) -> None:
     shop.copy()
     other = shop.database.server.connect()
     other.cursor().execute("SELECT pg_advisory_lock(%s, %s)", (LOCK_CLASS, lock_key(f"{MODULE} {shop.name}")))
-    fails(shop, "lock_busy")
+    shop.fails("lock_busy")
     other.close()
 
 
@@ -203,15 +187,15 @@ def test_another_restore_is_at_work(shop: Shop) -> None:
 @pytest.mark.parametrize("confirm", [None, "another", ""])
 def test_the_confirmation_is_wrong(shop: Shop, confirm: str | None) -> None:
     shop.copy()
-    failed = fails(shop, "confirmation_missing", confirm=confirm)
+    failed = shop.fails("confirmation_missing", confirm=confirm)
     assert shop.name in failed["failure"]["hint"]
 
 
 @fault("fingerprint_mismatch", "restore: before", "fails: it is not the server that was confirmed")
 def test_the_server_is_not_the_one_that_was_confirmed(shop: Shop) -> None:
     shop.copy()
-    fails(shop, "fingerprint_mismatch", fingerprint={"system_identifier": "4711"})
-    fails(shop, "fingerprint_mismatch", fingerprint={"database": "other"})
+    shop.fails("fingerprint_mismatch", fingerprint={"system_identifier": "4711"})
+    shop.fails("fingerprint_mismatch", fingerprint={"database": "other"})
 
 
 @fault("copy_of_another_server", "restore: before", "fails unless allow_other_server says that it is meant so")
@@ -240,7 +224,7 @@ def test_the_server_is_older_than_the_copy(shop: Shop) -> None:
     manifest_server = {"version": "99.1", "major": 99, "system_identifier": "", "in_recovery": False, "wal_lsn": "0/0",
                        "encoding": "UTF8", "collate": "C", "ctype": "C", "locale_provider": "libc"}  # fmt: skip
     shop.copy(server=ServerState(**manifest_server))  # type: ignore[arg-type]
-    fails(shop, "server_too_old")
+    shop.fails("server_too_old")
 
 
 # --- copies that are not what they should be --------------------------------------------------------------------
@@ -251,7 +235,7 @@ def test_the_server_is_older_than_the_copy(shop: Shop) -> None:
                                     "DROP INDEX orders_what", "SELECT setval('orders_id_seq', 1)"])  # fmt: skip
 def test_the_copy_is_not_what_its_facts_say(shop: Shop, change: str) -> None:
     shop.copy(damage=lambda: shop.database.execute(change))
-    fails(shop, "verification_failed")
+    shop.fails("verification_failed")
 
 
 @fault("damaged_pack_on_restore", "restore: fetch", UNTOUCHED)
@@ -263,7 +247,7 @@ def test_a_bit_of_the_repository_is_flipped(shop: Shop) -> None:
         damaged[len(damaged) // 3] ^= 1
         victim.chmod(0o600)
         victim.write_bytes(bytes(damaged))
-    fails(shop, "repository_damaged")
+    shop.fails("repository_damaged")
 
 
 @fault("dump_cut_short", "restore: load", UNTOUCHED)
@@ -287,193 +271,16 @@ def test_the_dump_is_cut_short(shop: Shop, form: str) -> None:
 def test_the_newest_copy_is_known_to_be_bad(shop: Shop) -> None:
     bad = shop.copy()
     add_proof(shop.repository, bad, datetime.now(timezone.utc), "critical", source_of(shop.database))
-    fails(shop, "no_good_copy")
+    shop.fails("no_good_copy")
 
 
 @fault("no_copy_old_enough", "restore: before", "fails and says when the oldest copy was taken")
 def test_no_copy_is_old_enough(shop: Shop) -> None:
     shop.copy()
-    assert "oldest" in fails(shop, "no_copy_old_enough", at="20010101-000000")["msg"]
+    assert "oldest" in shop.fails("no_copy_old_enough", at="20010101-000000")["msg"]
 
 
 @fault("unknown_time", "restore: before", "fails and says how a time is written")
 def test_the_time_means_nothing(shop: Shop) -> None:
     shop.copy()
-    assert "YYYYMMDD" in fails(shop, "invalid_value", at="last tuesday")["msg"]
-
-
-# --- somebody dies ----------------------------------------------------------------------------------------------
-
-
-class Slow:
-    """Makes the load of a copy of this database stop in the middle, for as long as a role exists."""
-
-    def __init__(self, shop: Shop) -> None:
-        self.shop, self.role = shop, random_name("slow")
-        shop.database.execute(
-            f"""CREATE FUNCTION public.slow(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
-            IF current_database() LIKE '%restored%'
-               AND EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = '{self.role}') THEN
-            PERFORM pg_catalog.pg_sleep(600); END IF; RETURN i; END $$;
-            CREATE INDEX ON orders (slow(id))"""
-        )
-        shop.copy()
-        self.on()
-
-    def on(self) -> None:
-        administer(self.shop.database.server, sql.SQL("CREATE ROLE {}").format(sql.Identifier(self.role)))
-
-    def off(self) -> None:
-        administer(self.shop.database.server, sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(self.role)))
-
-    def wait(self) -> None:
-        """Wait until a run, which a process of its own has yet to begin, is in the middle of the load."""
-        wait_until(self.loading, "the load to be in the middle", 120, SystemClock(), every=0.05)
-
-    def loading(self) -> bool:
-        query = "SELECT 1 FROM pg_stat_activity WHERE datname LIKE %s AND wait_event = 'PgSleep'"
-        return bool(Database(self.shop.database.server, "postgres").fetch(query, f"{self.shop.name[:20]}%restored%"))
-
-
-@fault(
-    "kill_mid_load", "restore: load", "the live database goes on; the next run clears what is left aside, and succeeds"
-)
-def test_the_run_is_killed_in_the_middle_of_the_load(shop: Shop, tmp_path: Path) -> None:
-    slow = Slow(shop)
-    try:
-        shop.spoil()
-        running = ModuleProcess.start(shop.options, tmp_path / "temp", MODULE)
-        slow.wait()
-        running.kill(signal.SIGKILL)
-        running.process.wait()
-        (left,) = set(shop.family()) - {shop.name}
-        marker = shop.comment(left)[1]
-        assert marker is not None and marker.role == LOADING and shop.orders() == 207
-    finally:
-        slow.off()
-    query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s::bigint::oid AND granted"
-    eventually(lambda: Database(shop.database.server, "postgres").fetch(query, LOCK_CLASS) == [(0,)], "the lock to go")
-    done = shop.restore()
-    assert done["plan"][0]["action"] == "drop" and done["plan"][0]["target"] == left
-    assert shop.orders() == ROWS and set(shop.family()) == {shop.name, done["kept"]} and shop.leftovers() == []
-
-
-@fault("stopped_mid_load", "restore: load", UNTOUCHED)
-def test_the_run_is_told_to_stop_in_the_middle_of_the_load(shop: Shop, tmp_path: Path) -> None:
-    slow = Slow(shop)
-    try:
-        running = ModuleProcess.start(shop.options, tmp_path / "temp", MODULE)
-        slow.wait()
-        running.kill(signal.SIGTERM)
-        result = running.result()
-    finally:
-        slow.off()
-    assert result["failure"]["code"] == "stopped", result
-    assert set(shop.family()) == {shop.name} and shop.orders() == ROWS and shop.leftovers() == []
-
-
-@fault("no_end_of_the_load", "restore: load", UNTOUCHED)
-def test_the_load_takes_longer_than_it_may(shop: Shop) -> None:
-    slow = Slow(shop)
-    try:
-        fails(shop, "timed_out", max_time="8s")
-    finally:
-        slow.off()
-
-
-@fault(
-    "server_killed_mid_load", "restore: load", "fails; after the restart the next run clears what is left, and succeeds"
-)
-def test_the_server_dies_in_the_middle_of_the_load(tmp_path: Path, throwaway_server: Callable[..., Server]) -> None:
-    server = throwaway_server()
-    shop = Shop(Database.create(server, "shop"), make_repository(tmp_path), tmp_path)
-    shop.fill()
-    slow = Slow(shop)
-    shop.spoil()
-    running = ModuleProcess.start(shop.options, tmp_path / "temp", MODULE)
-    slow.wait()
-    server.stop("immediate")
-    result = running.result()
-    assert result["failed"] and result["failure"]["code"] == "server_gone", result
-    assert "left_behind" in result["failure"]["details"]
-    server.start()
-    assert shop.orders() == 207
-    slow.off()
-    done = shop.restore()
-    assert shop.orders() == ROWS and set(shop.family()) == {"shop", done["kept"]}
-
-
-@fault("session_lost_before_swap", "restore: swap", "fails; the live database goes on, the next run succeeds")
-def test_the_session_is_lost_right_before_the_swap(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    shop.copy()
-    shop.spoil()
-    before = shop.family()
-    attempt = Swapper._attempt
-
-    def lose(self: Swapper, exchange: Any, ids: list[int]) -> Any:
-        ended = "SELECT pg_terminate_backend(%s)"
-        Database(shop.database.server, "postgres").fetch(ended, self._database.reported_pid)
-        return attempt(self, exchange, ids)
-
-    monkeypatch.setattr(Swapper, "_attempt", lose)
-    failed = shop.refused()
-    assert failed["failure"]["code"] == "server_gone" and shop.orders() == 207
-    assert set(before) <= set(shop.family())
-    monkeypatch.undo()
-    done = shop.restore()
-    assert [action["action"] for action in done["plan"]] == ["verify", "swap"]
-    assert shop.orders() == ROWS
-
-
-@fault(
-    "session_that_cannot_be_ended", "restore: swap", "fails and names it; the restored one stays ready for the next run"
-)
-def test_a_session_of_somebody_greater_stays(shop: Shop, role: Roles) -> None:
-    owner = role(createdb=True)
-    for table in ("orders", "customers"):
-        shop.database.execute(f'ALTER TABLE {table} OWNER TO "{owner}"')
-    shop.database.execute(
-        f'CREATE SCHEMA oncall_runbooks AUTHORIZATION "{owner}"; SET ROLE "{owner}"; '
-        "CREATE TABLE oncall_runbooks.backup_sentinel (id text PRIMARY KEY, written_at timestamptz NOT NULL)"
-    )
-    words = sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(shop.name), sql.Identifier(owner))
-    administer(shop.database.server, words)
-    shop.copy()
-    shop.spoil()
-    shop.user = owner
-    superuser = shop.database.connect()
-    pid = superuser.info.backend_pid
-    try:
-        failed = shop.refused()
-    finally:
-        superuser.close()
-    assert failed["failure"]["code"] == "target_in_use" and f"pid {pid}" in failed["msg"]
-    assert shop.orders() == 207 and failed["failure"]["details"]["aside"] in shop.family()
-    done = shop.restore()
-    assert [action["action"] for action in done["plan"]] == ["verify", "swap"] and shop.orders() == ROWS
-
-
-# --- everything at once -----------------------------------------------------------------------------------------
-
-
-@fault(
-    "every_kind_of_object", "restore", "large objects, partitions, policies, types, hostile names: all equal afterwards"
-)
-@pytest.mark.parametrize("form", ["directory", "stream"])
-def test_every_kind_of_object_and_hostile_names(database: Database, role: Roles, tmp_path: Path, form: str) -> None:
-    shop = Shop(database, make_repository(tmp_path), tmp_path, SUPERUSER)
-    try:
-        database.execute(EVERY_OBJECT.replace("{role}", role()))
-        for name in HOSTILE_NAMES:
-            connection = database.connect()
-            words = sql.SQL("CREATE TABLE app.{0} AS SELECT i AS {0} FROM generate_series(1, 5) i")
-            connection.cursor().execute(words.format(sql.Identifier(name)))
-            connection.close()
-        shop.copy(form=form)
-        database.execute("DROP SCHEMA app CASCADE")
-        found = {finding["check"]: finding["status"] for finding in shop.restore()["findings"]}
-        for check in ("rows", "checksums", "sequences", "extensions", "schema", "grants", "roles", "indexes"):
-            assert found[check] == "ok", found
-        assert database.fetch("SELECT lo_get(4711)")[0][0].tobytes() == b"\xde\xad\xbe\xef"
-    finally:
-        shop.remove()
+    assert "YYYYMMDD" in shop.fails("invalid_value", at="last tuesday")["msg"]
