@@ -66,6 +66,9 @@ def up() -> int:
     went_well = run_playbook(PLAYBOOK, state)
     if went_well and not state.get("drilled"):
         went_well = drill(state)
+    if went_well:
+        say("\nNow the daily look, and the report of everything until here.\n")
+        went_well = run_playbook("playbooks/daily-operations.yml", state)
     say(NEXT if went_well else TROUBLE)
     return 0 if went_well else 1
 
@@ -230,6 +233,7 @@ def write_variables(work: Path, python: Path, server: Server, ports: dict[str, i
         "app_port": ports[APP],
         "worker_port": ports[WORKER],
         "bin": str(server.bin_dir),
+        "report": str(DEMO / "report"),
         "repository_password": secrets.token_urlsafe(24),
     }
     VARIABLES.write_text(json.dumps(variables, indent=2), encoding="utf-8")
@@ -318,7 +322,8 @@ NEXT = f"""
 What to look at next
   make demo                                               again: the second run finds nothing to do
   .venv/bin/ansible-playbook -i {INVENTORY} {PLAYBOOK} --check --diff
-  .demo/summary.json                                      the summary as data
+  .demo/report/report.html                                the report, in a browser: no network is needed
+  .venv/bin/python -m tools.journal --url sqlite:///{DEMO.relative_to(ROOT)}/journal.db runs
   .venv/bin/ansible-playbook -i {INVENTORY} playbooks/recovery/undo-restore.yml -e confirm={DATABASE} --check
   docs/runbooks/                                          the runbooks' pages
   {INVENTORY}/ and inventories/example/               what to write for hosts of your own

@@ -81,6 +81,13 @@ class Product:
         with sqlite3.connect(self.playbooks.journal) as connection:
             return connection.execute(query).fetchall()
 
+    def samples(self, metric: str, host: str) -> list[float]:
+        query = (
+            "SELECT value FROM samples JOIN series ON series.id = series_id"
+            f" WHERE metric = '{metric}' AND host = '{host}' ORDER BY at"
+        )
+        return [value for (value,) in self.journal(query)]
+
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         product = self
 
@@ -144,8 +151,8 @@ def test_the_second_run_remembers_the_first(product: Product) -> None:
         log.write("2026-11-21T09:00:00Z ERROR payment 4711 was refused\n")
     second = product.run("-e", "health_fail_on=never", "--limit", "db1:app1")
     assert second.rc == 0, second.output
-    findings = product.journal("SELECT msg FROM findings WHERE area = 'logs' ORDER BY id DESC LIMIT 20")
-    assert any("payment" in msg for (msg,) in findings), findings
+    assert product.samples("logs.lines", "app1") == [1, 1], "a line was read twice, or not at all"
+    assert [bool(rate) for rate in product.samples("logs.errors", "app1")] == [False, True]
 
 
 def test_the_lists_of_the_day(product: Product) -> None:
@@ -187,3 +194,44 @@ def test_a_host_that_does_not_answer_is_the_worst(product: Product) -> None:
     run = product.run()
     assert run.rc != 0 and run.summary["status"] in ("unreachable", "failed"), run.output
     assert "app2" in run.page and areas_of(run)["host"]
+
+
+def test_the_deeper_looks(product: Product) -> None:
+    """Each runbook by itself, one after the other, on the same product."""
+    product.write(
+        health_fail_on="never",
+        health_ingestion={"sources": [{"name": "shop", "queries": {"events": "SELECT 1500"}}]},
+        health_external_apis={"apis": [{"name": "vendor", "url": product.url, "requests": 1}]},
+        health_resources=[
+            {
+                "name": "root",
+                "source": {"metric": "host.disk.used_percent", "labels": {"mount": "/"}},
+                "unit": "%",
+                "limit": 100,
+                "warning": "30d",
+                "critical": "7d",
+            }
+        ],
+    )
+    looked = {}
+    for name in ("system-health", "performance-check", "event-ingestion", "external-apis", "capacity-planning"):
+        run = product.playbooks.run(ROOT / "playbooks" / f"{name}.yml", "-e", "health_host_window=1s")
+        assert run.rc == 0, run.output
+        looked[name] = areas_of(run).keys()
+    assert looked["system-health"] >= {"host", "availability", "kpis"}
+    assert looked["performance-check"] >= {"database", "redis"}
+    assert looked["event-ingestion"] >= {"ingestion"}
+    assert looked["external-apis"] >= {"external_apis"}
+    assert looked["capacity-planning"] >= {"host", "database", "capacity"}
+
+
+def test_slow_statements_are_logged_for_a_while_and_not_longer(product: Product, database: Database) -> None:
+    check = ROOT / "playbooks" / "performance-check.yml"
+    own = ("--tags", "slow_log")
+    on = product.playbooks.run(check, *own, "-e", "health_slow_log_for=30m", "-e", "health_slow_log_over=400ms")
+    assert on.rc == 0 and on.summary["changed"], on.output
+    query = "SELECT setting FROM pg_settings WHERE name = 'log_min_duration_statement'"
+    assert database.fetch(query) == [("400",)]
+    off = product.playbooks.run(check, *own, "-e", "health_slow_log_for=0")
+    assert off.rc == 0 and off.summary["changed"], off.output
+    assert database.fetch(query) != [("400",)]

@@ -21,6 +21,7 @@ PREDICTED, LEFT = "predicted", "left"
 RANK = {OK: 0, UNKNOWN: 1, WARNING: 2, CRITICAL: 3, UNREACHABLE: 4, FAILED: 4}
 _CONTRACT = frozenset({"plan", "steps", "findings", "status"})
 _MSG_LIMIT = 600
+_REPORT = "report"
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,9 @@ def _contract_line(
     status = worst([_verdict(result.get("status", OK)), *(notice.status for notice in notices)])
     failures = [entry for entry in steps if entry.get("status") == "failed"]
     left_out = [entry for entry in steps if entry.get("status") in ("failed", "skipped")]
+    area = _text(result.get("area"))
+    if area == _REPORT and not failed:  # it says again what other results have said
+        area, notices, status = "", (), OK
     return Line(
         host,
         step,
@@ -205,7 +209,7 @@ def _contract_line(
             *(_text(f"{entry.get('status')} {entry.get('id')}: {entry.get('detail')}") for entry in left_out),
         ),
         read=tuple(dict.fromkeys(str(finding.get("check")) for finding in findings)),
-        area=_text(result.get("area")),
+        area=area,
     )
 
 

@@ -90,14 +90,13 @@ def _areas(summary: Summary, on: Page) -> Iterator[str]:
 
 def _area_text(lines: Sequence[Line]) -> str:
     """Return the worst host's sentence, and the verdicts of the others counted."""
-    hosts = list(dict.fromkeys(line.host for line in lines))
-    same = [line for line in lines if line.status == lines[0].status]
-    if lines[0].status == OK:
-        return lines[0].msg if len(hosts) == 1 else f"{count_of(len(hosts), 'host')} ok"
-    more = list(dict.fromkeys(line.host for line in same[1:]))
-    others = f"; the same verdict on {', '.join(more[:3])}{' and others' if len(more) > 3 else ''}" if more else ""
-    good = sum(1 for line in lines if line.status == OK)
-    return f"{lines[0].host}: {lines[0].msg}{others}" + (f"; {count_of(good, 'host')} ok" if good else "")
+    worst, by_host = lines[0], {line.host: line.status for line in reversed(lines)}  # the worst of each host
+    if worst.status == OK:
+        return lines[-1].msg if len(by_host) == 1 else f"{count_of(len(by_host), 'host')} ok"
+    same = [host for host, status in reversed(by_host.items()) if status == worst.status and host != worst.host]
+    good = sum(1 for status in by_host.values() if status == OK)
+    others = f"; the same verdict on {_names(same)}" if same else ""
+    return f"{worst.host}: {worst.msg}{others}" + (f"; {count_of(good, 'host')} ok" if good else "")
 
 
 def _hosts(summary: Summary, on: Page) -> Iterator[str]:

@@ -93,3 +93,14 @@ def test_two_objects_of_one_check_are_two_entries() -> None:
         ("/ is full", ("app1", "app2")),
         ("/var is full", ("app1", "app2")),
     ]
+
+
+def test_the_report_does_not_say_again_what_others_have_said() -> None:
+    written = {**area("report", "critical", "shop is critical; 3 files written"), "changed": True}
+    line = line_of("localhost", "report", "write", written, 1.0, False)
+    assert line is not None
+    summary = Summary("daily", (line, *looked("db1", area("database", "warning", "slow"))))
+    assert [name for name, _lines in summary.areas()] == ["database"] and summary.status == "warning"
+    assert [todo.step for todo in todos(summary)] == ["database"]
+    failed = line_of("localhost", "report", "write", written, 1.0, True)
+    assert failed is not None and failed.status == "failed"
