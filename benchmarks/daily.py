@@ -133,7 +133,8 @@ def measure(wanted: argparse.Namespace, folder: Path, server: Server, redis_port
             for variant, playbook in variants.items():
                 taken[variant].append(seconds(playbook, file, folder, foreign))
         target = 2.5 if hosts == 50 else None
-        found.append(Comparison(f"all areas, {hosts} hosts", "s", taken["daily"], "one bare task", taken["bare"], target))
+        words = f"all areas, {hosts} hosts"
+        found.append(Comparison(words, "s", taken["daily"], "one bare task", taken["bare"], target))
         if "queries" in taken:
             words = f"25 database checks, {hosts} hosts"
             found.append(Comparison(words, "s", taken["checks"], "25 postgresql_query", taken["queries"], 0.15))

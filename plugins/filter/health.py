@@ -11,7 +11,7 @@ from typing import Any, Callable
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._core.errors import OpsError
-from ..module_utils._core.health import area_options, bad_areas, verdicts
+from ..module_utils._core.health import area_options, bad_areas, host_areas, verdicts
 
 
 def _told(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -31,4 +31,5 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return them by name."""
-        return {"area_options": _told(area_options), "verdicts": _told(verdicts), "bad_areas": _told(bad_areas)}
+        functions = (area_options, host_areas, verdicts, bad_areas)
+        return {function.__name__: _told(function) for function in functions}

@@ -36,6 +36,12 @@ options:
     description: Only check the options of all areas, and look at nothing.
     type: bool
     default: false
+  hosts:
+    description:
+      - With O(validate_only), areas of other hosts, by host. Their options are checked before anything is looked at, and
+        the message names the host.
+    type: dict
+    default: {}
 extends_documentation_fragment:
   - oncall.runbooks.attributes.info
 notes:

@@ -176,6 +176,7 @@ def test_the_lists_of_the_day(product: Product) -> None:
         ({"health_external_apis": {"apis": [{"name": "spotify"}]}}, "areas.external_apis"),
         ({"health_kpis": [{**KPIS[0], "critical": 1}]}, "kpis"),
         ({"health_resources": [{"name": "disk"}]}, "resources"),
+        ({"health_database": {"limits": {"connections": {"warning": "many"}}}}, "areas.database: limits.connections"),
     ],
 )
 def test_bad_inventory_is_refused_before_anything_is_looked_at(

@@ -41,7 +41,8 @@ def test_each_area_says_what_its_own_module_says(database: Database) -> None:
 
 
 def test_an_area_that_cannot_be_looked_at_leaves_the_others(database: Database) -> None:
-    areas = {"database": database_area(database), "backups": {"repository": "/nonexistent", "repository_password": "x1y2"}}
+    backups = {"repository": "/nonexistent", "repository_password": "x1y2"}
+    areas = {"database": database_area(database), "backups": backups}
     result = run_ok("health_info", {"areas": areas})
     assert result["areas"]["backups"]["status"] == "unknown"
     assert result["areas"]["backups"]["unread"]["code"] == "repository_missing"
@@ -71,7 +72,8 @@ def test_an_area_without_options_is_left_out() -> None:
 
 @AS_ROOT
 def test_an_area_is_looked_at_as_the_user_that_it_needs(database: Database) -> None:
-    params = {"areas": {"database": database_area(database), "host": {"window": "100ms"}}, "users": {"database": nobody()}}
+    areas = {"database": database_area(database), "host": {"window": "100ms"}}
+    params = {"areas": areas, "users": {"database": nobody()}}
     result = run_ok("health_info", params)
     assert len(result["areas"]["database"]["findings"]) > 10 and result["areas"]["database"].get("unread") is None
 

@@ -12,7 +12,7 @@ from typing import Any, Iterable, Mapping, Optional, Sequence
 
 from .errors import InvalidValue
 from .result import CRITICAL, OK, UNKNOWN, WARNING, Decision, Finding, worst
-from .samples import APIS, AVAILABILITY, BACKUPS, DATABASE, HOST, INGESTION, LOGS, REDIS
+from .samples import APIS, AVAILABILITY, BACKUPS, DATABASE, HOST, INGESTION, LOGS, REDIS, SECURITY
 from .units import count_of
 
 _ORDER = (CRITICAL, WARNING, UNKNOWN, OK)
@@ -27,6 +27,7 @@ _PREVIOUS = {DATABASE: "counters", HOST: "counters", REDIS: "counters", APIS: "b
 # Nothing is there to look at before the inventory says what.
 _NEED_OPTIONS = frozenset({AVAILABILITY, INGESTION, APIS, LOGS})
 _NEED_LOGIN = frozenset({BACKUPS})
+_OF_HOSTS = (HOST, LOGS, SECURITY, DATABASE, INGESTION, REDIS)
 
 
 def combine(results: Mapping[str, Mapping[str, Any]]) -> Decision:
@@ -85,6 +86,20 @@ def area_options(
             continue
         left = (states or {}).get(f"{area}.{_PREVIOUS[area]}") if area in _PREVIOUS else None
         found[area] = {**login, **({"previous": left} if left else {}), **own}
+    return found
+
+
+def host_areas(variables: Mapping[str, Mapping[str, Any]], hosts: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return what the inventory says about the areas of each host, in its variables ``health_<area>``.
+
+    >>> host_areas({"db1": {"health_database": {"pool_size": 60}}, "app1": {}}, ["db1", "app1"])
+    {'db1': {'database': {'pool_size': 60}}}
+    """
+    found = {}
+    for host in hosts:
+        own = {area: variables[host].get(f"health_{area}") for area in _OF_HOSTS}
+        if any(own.values()):
+            found[host] = {area: options for area, options in own.items() if options}
     return found
 
 

@@ -120,6 +120,7 @@ def health_spec() -> ArgumentSpec:
             "areas": {"type": "dict", "required": True},
             "users": {"type": "dict", "default": {}},
             "validate_only": {"type": "bool", "default": False},
+            "hosts": {"type": "dict", "default": {}},
         },
         opaque=True,
     )
@@ -131,14 +132,14 @@ class HealthInfo(InfoOperation):
     def __init__(self, task: Task) -> None:
         self._users = _users(task.params["users"])
         self._only_validate = task.params["validate_only"]
-        self._operations = {
-            name: _operation(name, options, task) for name, options in _wanted(task.params["areas"]).items()
-        }
+        self._operations = _operations(task.params["areas"], task)
+        self._hosts = [_of_host(host, areas, task) for host, areas in _hosts(task.params).items()]
 
     def decide(self) -> Decision:
         """Look at all areas, each in a thread of its own, or in a process of the user that it asks for."""
         if self._only_validate:
-            return Decision(f"the options of {count_of(len(self._operations), 'area')} can be meant")
+            number = len(self._operations) + sum(map(len, self._hosts))
+            return Decision(f"the options of {count_of(number, 'area')} can be meant")
         looks = {name: self._look_of(name, operation) for name, operation in self._operations.items()}
         results: dict[str, dict[str, Any]] = {}
         errors: list[BaseException] = []
@@ -220,6 +221,24 @@ def _wanted(raw: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         if options is not None and not isinstance(options, Mapping):
             raise InvalidValue(f"areas.{name} must be a mapping of options, not {options!r}")
     return {name: raw[name] for name in AREAS if raw.get(name) is not None}
+
+
+def _operations(areas: Mapping[str, Any], task: Task) -> dict[str, Operation]:
+    return {name: _operation(name, options, task) for name, options in _wanted(areas).items()}
+
+
+def _hosts(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    if params["hosts"] and not params["validate_only"]:
+        raise InvalidValue("hosts are only for validate_only", hint="run the module on each host to look at it")
+    return dict(params["hosts"])
+
+
+def _of_host(host: str, areas: Any, task: Task) -> dict[str, Operation]:
+    """Return the operations of another host, of which only the options are checked."""
+    try:
+        return _operations(areas if isinstance(areas, Mapping) else {"": areas}, task)
+    except InvalidValue as error:
+        raise InvalidValue(f"{host}: {error.message}", code=error.code, hint=error.hint) from error
 
 
 def _operation(name: str, options: Mapping[str, Any], task: Task) -> Operation:
