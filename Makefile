@@ -57,7 +57,7 @@ sanity: setup
 	@tools/sanity.sh
 
 unit: setup
-	@$(PYTEST) tests/unit tests/test_house.py
+	@$(PYTEST) -n $$(nproc) tests/unit tests/test_house.py
 
 integration: setup
 	@$(PYTEST) tests/integration --ignore tests/integration/faults --ignore tests/integration/recovery

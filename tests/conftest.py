@@ -11,10 +11,10 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 from tools.embedded_postgres import ROOT
 
 # No deadline: how long an example takes says more about the neighbours on the machine than about the code.
-settings.register_profile(
-    "house", deadline=None, print_blob=True, database=DirectoryBasedExampleDatabase(ROOT / ".cache" / "hypothesis")
-)
-settings.load_profile("house")
+EXAMPLES = DirectoryBasedExampleDatabase(ROOT / ".cache" / "hypothesis")
+settings.register_profile("house", deadline=None, print_blob=True, database=EXAMPLES, max_examples=50)
+settings.register_profile("patient", settings.get_profile("house"), max_examples=500)  # HYPOTHESIS_PROFILE=patient
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

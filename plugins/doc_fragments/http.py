@@ -106,8 +106,9 @@ json:
 """
 
 
+# The annotations keep ansible-test, which reads plain assignments only, from tripping over texts that are put together.
 class ModuleDocFragment:
-    ENDPOINTS = r"""
+    ENDPOINTS: str = r"""
 options:
   endpoints:
     description: What is asked.
@@ -174,7 +175,7 @@ options:
         default: {}
 """ + indent(_REQUEST.lstrip(), " " * 6)
 
-    APIS = r"""
+    APIS: str = r"""
 options:
   apis:
     description: What is asked.

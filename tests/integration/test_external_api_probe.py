@@ -181,6 +181,7 @@ def test_setlistfm_is_asked_for_json_with_its_key() -> None:
         ("-1", 298, 301),
         ("Thu, 01 Jan 1970 00:00:00 GMT", 298, 301),
     ],
+    ids=["seconds", "a date", "too many seconds", "no number", "negative", "the past"],
 )
 def test_no_request_before_the_time_that_the_server_names(wait: str, least: float, most: float) -> None:
     answer = page("", "429 Too Many Requests", Retry_After=wait)

@@ -287,14 +287,14 @@ def test_a_percentile_is_off_by_one_percent_at_most(values: list[float], share: 
 
 def test_minutes_are_bounded() -> None:
     access = Access(UTC, NOW)
-    for day in range(1, 29):
+    for day in range(20, 29):
         block = "".join(
             f'1 - - [{day:02d}/Oct/2026:{hour:02d}:{minute:02d}:00 +0000] "GET /" 200 1\n'
             for hour in range(24)
             for minute in range(60)
         )
         access.feed(block.encode())
-    assert access.requests == 28 * 1440 and access.first == datetime(2026, 10, 22, tzinfo=UTC)
+    assert access.requests == 9 * 1440 and access.first == datetime(2026, 10, 22, tzinfo=UTC)
 
 
 # --- what is usual -----------------------------------------------------------------------------------------------
