@@ -15,7 +15,7 @@ PYTHON = "$$(readlink -f .venv)/bin/python"
 JOBS ?= $(shell expr 2 \* $$(nproc))
 PYTEST := $(PYTHON) -m pytest --quiet -n $(JOBS) --dist worksteal
 
-.PHONY: menu demo demo-clean test lint matrix bench drill docs build setup sanity unit integration faults
+.PHONY: menu demo demo-clean test lint matrix bench drill docs build setup sanity unit integration faults runbooks
 
 menu:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -60,7 +60,10 @@ unit: setup
 	@$(PYTEST) -n $$(nproc) tests/unit tests/test_house.py
 
 integration: setup
-	@$(PYTEST) tests/integration --ignore tests/integration/faults --ignore tests/integration/recovery
+	@$(PYTEST) tests/integration $(patsubst %,--ignore tests/integration/%,faults recovery runbooks)
 
 faults: setup
-	@$(PYTEST) tests/integration/faults tests/integration/recovery
+	@$(PYTEST) tests/integration/faults
+
+runbooks: setup
+	@$(PYTEST) tests/integration/recovery tests/integration/runbooks

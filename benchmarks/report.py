@@ -83,7 +83,7 @@ def fill(file: Path, hosts: int, days: int, now: int) -> None:
     with open_writer(f"sqlite:///{file}"):
         pass
     begin = (now // DAY - days) * DAY
-    with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+    with contextlib.closing(sqlite3.connect(file)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         series = list(write_series(connection, hosts))
         connection.executemany(
@@ -106,6 +106,7 @@ def fill(file: Path, hosts: int, days: int, now: int) -> None:
             "INSERT INTO newest_findings (host, area, check_name, at, run_id) "
             "SELECT host, area, check_name, max(at), run_id FROM findings GROUP BY host, area, check_name"
         )
+        connection.commit()
 
 
 def write_series(connection: sqlite3.Connection, hosts: int) -> Iterator[int]:

@@ -21,8 +21,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--pg-majors",
         default=None,
-        help="PostgreSQL majors of the integration tests, as 13,18 or all (default: oldest and newest; of the suite of "
-        "faults, which are about disks, signals and repositories, the newest)",
+        help="PostgreSQL majors of the integration tests, as 13,18 or all (default: oldest and newest; of faults, "
+        "recovery and runbooks, which are about disks, signals and whole playbooks, the newest)",
     )
 
 

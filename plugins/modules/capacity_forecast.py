@@ -234,8 +234,16 @@ forecasts:
     unit: {description: Its unit., type: str, returned: always, sample: "%"}
     direction: {description: What is worse., type: str, returned: always, sample: higher_is_worse}
     status: {description: Its verdict., type: str, returned: always, sample: warning}
-    reason: {description: "What it rests on. One of V(forecast), V(at_limit), V(too_short), V(no_limit), V(other_unit), V(stale).", type: str, returned: always, sample: forecast}
-    msg: {description: How it stands in words., type: str, returned: always, sample: "Disk db1 mount=/: 82 % of 100 %, grows by 0.42 % a day, at the limit in 23 d, on 2026-12-14 (19 d to 29 d, 95 %)"}
+    reason:
+      description: What it rests on. One of V(forecast), V(at_limit), V(too_short), V(no_limit), V(other_unit), V(stale).
+      type: str
+      returned: always
+      sample: forecast
+    msg:
+      description: How it stands in words.
+      type: str
+      returned: always
+      sample: "Disk db1 mount=/: 82 % of 100 %, grows by 0.42 % a day, at the limit in 23 d, on 2026-12-14 (19 d to 29 d, 95 %)"
     owner: {description: Who looks after it., type: str, returned: always, sample: platform}
     runbook: {description: The runbook to run., type: str, returned: always, sample: emergency/disk-full.yml}
     level: {description: The newest reading., type: float, returned: always, sample: 82.3}

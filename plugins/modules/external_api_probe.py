@@ -45,7 +45,7 @@ requirements:
 extends_documentation_fragment:
   - oncall.runbooks.attributes
   - oncall.runbooks.attributes.info
-  - oncall.runbooks.http.apis
+  - oncall.runbooks.http_requests.apis
 notes:
   - >-
     A failure has C(failure.code): V(invalid_value), V(invalid_arguments). Its message names the API.
@@ -182,7 +182,11 @@ apis:
     status: {description: Its worst finding., type: str, returned: always, sample: ok}
     asked: {description: Requests that were sent., type: int, returned: always, sample: 3}
     failed: {description: "Those that were not answered as expected, refused ones included.", type: int, returned: always, sample: 0}
-    error_percent: {description: "Share of the failed ones without those refused for their rate, null when none was sent.", type: float, returned: always, sample: 0.0}
+    error_percent:
+      description: Share of the failed ones without those refused for their rate, null when none was sent.
+      type: float
+      returned: always
+      sample: 0.0
     rate_limited: {description: Requests that were refused for their rate., type: int, returned: always, sample: 0}
     latency:
       description: Seconds, null without answers.

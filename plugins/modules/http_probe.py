@@ -45,7 +45,7 @@ requirements:
 extends_documentation_fragment:
   - oncall.runbooks.attributes
   - oncall.runbooks.attributes.info
-  - oncall.runbooks.http.endpoints
+  - oncall.runbooks.http_requests.endpoints
 notes:
   - >-
     A failure has C(failure.code): V(invalid_value), V(invalid_arguments). Its message names the endpoint.

@@ -260,7 +260,11 @@ samples:
   type: list
   elements: dict
   contains:
-    metric: {description: "What was read: C(ingestion.events), C(.success), C(.freshness), C(.duplicates), C(.drop).", type: str, returned: always, sample: ingestion.events}
+    metric:
+      description: "What was read: C(ingestion.events), C(.success), C(.freshness), C(.duplicates), C(.drop)."
+      type: str
+      returned: always
+      sample: ingestion.events
     value: {description: The reading., type: float, returned: always, sample: 2280.0}
     unit: {description: Its unit., type: str, returned: always, sample: per_hour}
     labels: {description: The source., type: dict, returned: always, sample: {source: ticketmaster}}
@@ -282,7 +286,11 @@ sources:
     duplicates_percent: {description: How many of them are duplicates., type: float, returned: always, sample: 0.2}
     last_event: {description: When the newest event happened., type: str, returned: always, sample: '2026-11-21T13:58:41Z'}
     minutes_since_last_event: {description: "How long ago, active or not.", type: float, returned: always, sample: 1.3}
-    problems: {description: Why a check is V(unknown)., type: dict, returned: always, sample: {success: "there is no event to judge: the query returned nothing (NULL)"}}
+    problems:
+      description: Why a check is V(unknown).
+      type: dict
+      returned: always
+      sample: {success: 'there is no event to judge: the query returned nothing (NULL)'}
 """
 
 from ..module_utils._module.ingestion import IngestionInfo, ingestion_spec

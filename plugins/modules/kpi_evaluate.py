@@ -313,7 +313,12 @@ kpis:
       returned: when it could be looked at
       sample: {status: ok, target: 99.9, attained: 99.953, observed_percent: 99.2, budget_left_seconds: 1370, missed: false}
     samples_used: {description: Number of readings that were used., type: int, returned: when it could be looked at, sample: 43012}
-    series: {description: The first 20 series with their newest reading., type: list, elements: dict, returned: when it could be looked at, sample: [{host: web1, labels: {endpoint: home}, at: "2026-11-22T04:00:00Z", value: 98.2}]}
+    series:
+      description: The first 20 series with their newest reading.
+      type: list
+      elements: dict
+      returned: when it could be looked at
+      sample: [{host: web1, labels: {endpoint: home}, at: '2026-11-22T04:00:00Z', value: 98.2}]
     series_count: {description: Number of series., type: int, returned: when it could be looked at, sample: 1}
     stale: {description: Series that are stale., type: list, elements: str, returned: when it could be looked at, sample: []}
     absent_hosts: {description: Hosts that are named and were never read., type: list, elements: str, returned: when it could be looked at, sample: []}

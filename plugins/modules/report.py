@@ -298,7 +298,11 @@ needs:
     area: {description: "Area, or V(runs), V(recovery), V(incidents), V(journal).", type: str, returned: always, sample: database}
     where: {description: Host or hosts., type: str, returned: always, sample: db1}
     msg: {description: What is wrong., type: str, returned: always, sample: slot old_dr holds back 48 GB of WAL}
-    command: {description: "The runbook to run, empty where there is none.", type: str, returned: always, sample: ansible-playbook playbooks/performance-check.yml --limit db1}
+    command:
+      description: The runbook to run, empty where there is none.
+      type: str
+      returned: always
+      sample: ansible-playbook playbooks/performance-check.yml --limit db1
 overdue:
   description: Runbooks of O(schedule) that should have run and did not.
   returned: success

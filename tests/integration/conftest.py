@@ -14,7 +14,7 @@ import pytest
 from tests.support.servers import MAJORS, Database, Roles, Server, npm_install
 
 # About disks, signals and repositories, and slow: one major is enough where none is asked for.
-ONE_MAJOR = {Path(__file__).parent / name for name in ("faults", "recovery")}
+ONE_MAJOR = {Path(__file__).parent / name for name in ("faults", "recovery", "runbooks")}
 # Autovacuum off: what a test left to be done is not done behind its back.
 SHARED_SETTINGS: Mapping[str, str] = {
     "autovacuum": "off",

@@ -239,7 +239,7 @@ def test_a_pause_that_does_not_fit_into_the_time_ends_the_requests() -> None:
 
 def test_a_breaker_opens_stays_open_and_closes_by_a_trial() -> None:
     answers: list[Answer] = []
-    with serving(lambda connection, raw: answers[0](connection, raw)) as (port, requests):
+    with serving(lambda connection, raw: answers[0](connection, raw)) as (port, requests):  # pylint: disable=unnecessary-lambda
         asked = api(port, breaker={"failures": 2, "cooldown": "1h"}, fallback="use existing setlists")
         answers[:] = [page("", "500 Oops")]
         opened = probe(asked)

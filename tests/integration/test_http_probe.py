@@ -149,7 +149,7 @@ def test_a_server_that_quotes_the_secret_does_not_get_it_shown() -> None:
 
 def test_some_failures_are_a_warning_and_half_of_them_critical() -> None:
     answers = iter([page(), page("", "500 Oops"), page(), page(), page()] + [page("", "500 Oops")] * 3 + [page()] * 2)
-    with serving(lambda connection, raw: next(answers)(connection, raw)) as (port, _requests):
+    with serving(lambda connection, raw: next(answers)(connection, raw)) as (port, _requests):  # pylint: disable=unnecessary-lambda
         first, second = probe(at(port)), probe(at(port))
     assert (statuses(first)["endpoint_availability"], samples(first)["up"]) == ("warning", 0.8)
     assert "1 of 5 requests failed: status 500, not 200" in first["msg"]

@@ -36,6 +36,10 @@ def look(server: TestRedis, **options: Any) -> dict[str, Any]:
     return run_ok(MODULE, {**server.options, "pings": 3, **options})
 
 
+def is_busy(server: TestRedis) -> bool:
+    return "BUSY" in finding(look(server, timeout="2s"), "reachable")["msg"]
+
+
 def finding(result: dict[str, Any], check: str) -> dict[str, Any]:
     (found,) = [one for one in result["findings"] if one["check"] == check]
     return found
@@ -138,8 +142,7 @@ def test_a_server_that_is_busy_with_a_script(make_redis: Callable[..., TestRedis
     thread = threading.Thread(target=spin)
     thread.start()
     try:
-        until_busy = lambda: "BUSY" in finding(look(server, timeout="2s"), "reachable")["msg"]  # noqa: E731
-        wait_for(until_busy, "the script to be called busy")
+        wait_for(lambda: is_busy(server), "the script to be called busy")
         unreachable(look(server), "BUSY")
     finally:
         server.client().script_kill()
@@ -294,7 +297,7 @@ def test_memory_in_fragments(make_redis: Callable[..., TestRedis]) -> None:
 @contextlib.contextmanager
 def connections(server: TestRedis, number: int) -> Iterator[list[socket.socket]]:
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(number)]
+        yield [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _n in range(number)]
 
 
 def test_clients_up_to_the_limit(make_redis: Callable[..., TestRedis]) -> None:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isnan
 from typing import Any, Mapping, Optional
 
 from .errors import InvalidValue
@@ -34,7 +35,7 @@ class Limit:
         >>> Limit(99, 95, lower_is_worse=True).judge(94.0)
         'critical'
         """
-        if value is None or value != value:  # NaN
+        if value is None or isnan(value):
             return UNKNOWN
         if self._is_reached(value, self.critical):
             return CRITICAL
@@ -123,6 +124,6 @@ def _number(raw: Any, option: str) -> Optional[float]:
         number = float(raw)
     except (TypeError, ValueError):
         number = float("nan")
-    if isinstance(raw, bool) or number != number:
+    if isinstance(raw, bool) or isnan(number):
         raise InvalidValue(f"{option} must be a number, not {raw!r}")
     return number

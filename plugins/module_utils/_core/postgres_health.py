@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Callable, Iterator, Optional
 
 from .counters import render_counters
@@ -190,7 +191,7 @@ def _number(value: Any) -> Optional[float]:
         number = float(value)
     except (TypeError, ValueError):
         return None
-    return number if number == number and abs(number) != float("inf") else None
+    return number if isfinite(number) else None
 
 
 # --- the result ---------------------------------------------------------------------------------------------------

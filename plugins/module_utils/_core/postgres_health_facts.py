@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import isnan
 from typing import Any, Iterator, Mapping, Optional, Sequence, Union
 
 from .counters import Growth, Previous, growth
@@ -221,7 +222,7 @@ def tidy(value: Optional[float]) -> Union[int, float, None]:
     >>> tidy(3.0), tidy(0.123456), tidy(1234.5678), tidy(None)
     (3, 0.123, 1234.568, None)
     """
-    if value is None or value != value:
+    if value is None or isnan(value):
         return None
     return int(value) if float(value).is_integer() else round(float(value), 3)
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from math import isfinite
 from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence, TypeVar
 
 from .backup import Source
@@ -40,7 +41,7 @@ def number(value: Any) -> Optional[float]:
     """Return a finite number, or None."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value) if value == value and abs(value) != float("inf") else None
+    return float(value) if isfinite(value) else None
 
 
 def verdict_of(value: Any) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from math import isnan
 from typing import Iterable, Iterator, Mapping, Optional
 
 from .report import SEVERITY, Gauge, ReportData
@@ -50,7 +51,7 @@ class Family:
 
     def add(self, value: Optional[float], **labels: str) -> None:
         """Add a sample; nothing where there is no value."""
-        if value is not None and value == value:
+        if value is not None and not isnan(value):
             self.samples.setdefault(tuple(labels.items()), float(value))
 
 

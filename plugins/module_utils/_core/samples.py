@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Iterable, Mapping
 
 AVAILABILITY, DATABASE, REDIS, HOST, INGESTION, APIS, LOGS, BACKUPS, SECURITY, KPIS, CAPACITY = AREAS = (
@@ -45,5 +46,5 @@ def render_samples(samples: Iterable[Sample]) -> list[dict[str, Any]]:
     return [
         {"metric": one.metric, "value": one.value, "unit": one.unit, "labels": dict(one.labels)}
         for one in samples
-        if one.value == one.value and abs(one.value) != float("inf")
+        if isfinite(one.value)
     ]

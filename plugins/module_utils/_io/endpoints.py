@@ -19,7 +19,7 @@ from .._core.errors import OpsError
 from .._core.http_answer import judge
 from .._core.rounds import Rounds
 from .certificate import look_at
-from .http import HttpClient
+from .http_client import HttpClient
 from .network import Deadline, NoAnswer, connect_to, resolve
 from .threads import Started
 
@@ -131,7 +131,8 @@ def ask(endpoint: Endpoint, client: Client, seconds: float, monotonic: Callable[
     target, began = endpoint.target, monotonic()
     try:
         if isinstance(target, HttpTarget):
-            assert isinstance(client, HttpClient)  # noqa: S101  (see _blocked)
+            if not isinstance(client, HttpClient):
+                raise AssertionError("without a client nothing is asked, see _blocked")
             return _ask_http(target, client, seconds)
         if isinstance(target, TcpTarget):
             return _ask_tcp(target, client, seconds, monotonic)

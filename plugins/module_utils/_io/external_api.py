@@ -23,7 +23,7 @@ from .._core.quota import Quota, read_quota, retry_at, spacing
 from .._core.redact import printable, redact_text
 from .._core.result import CRITICAL
 from .clock import Clock
-from .http import HttpClient
+from .http_client import HttpClient
 from .network import NoAnswer
 from .threads import Started
 
@@ -105,7 +105,8 @@ class _Caller:
 
     def _call(self) -> bool:
         """Send one request; tell whether another one may follow."""
-        assert isinstance(self._client, HttpClient)  # noqa: S101  (see _blocked)
+        if not isinstance(self._client, HttpClient):
+            raise AssertionError("without a client nothing is asked, see _blocked")
         began = self._clock.monotonic()
         try:
             request = self._authorized()
@@ -175,7 +176,8 @@ class _Caller:
         return replace(request, secret_headers=secret)
 
     def _fetch_token(self, oauth: OAuth) -> _Token:
-        assert isinstance(self._client, HttpClient)  # noqa: S101  (see _blocked)
+        if not isinstance(self._client, HttpClient):
+            raise AssertionError("without a client nothing is asked, see _blocked")
         began = self._clock.monotonic()
         try:
             done = self._client.ask(token_request(oauth, self._api.request), min(self._api.timeout, self._left()))

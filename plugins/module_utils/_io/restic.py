@@ -185,8 +185,8 @@ class Restic:
 
         A failure of restic, also one that it tells only at the end, is raised after the last piece.
         """
-        with self.reading(snapshot, path, size) as chunks:
-            yield from chunks
+        with self.reading(snapshot, path, size) as chunks:  # pylint: disable=contextmanager-generator-missing-cleanup
+            yield from chunks  # the generator's own end, early or not, ends the block
 
     @contextlib.contextmanager
     def reading(self, snapshot: str, path: str, size: int = 1 << 20) -> Iterator[Iterator[bytes]]:

@@ -21,7 +21,7 @@ from .._core.quota import PARTS, WINDOWS, RateLimit
 from .._core.redact import printable
 from .._core.result import Decision
 from .._io.external_api import ask_all
-from .._io.http import HttpClient
+from .._io.http_client import HttpClient
 from .http_options import (
     bounded,
     expectation_from,

@@ -17,7 +17,7 @@ from .._core.limits import merged_limits, read_limits
 from .._core.redact import printable
 from .._core.result import Decision
 from .._io.endpoints import Client, EndpointSurvey
-from .._io.http import HttpClient
+from .._io.http_client import HttpClient
 from .http_options import (
     bounded,
     expectation_from,

@@ -189,11 +189,11 @@ def test_the_plot_has_at_most_200_points() -> None:
 
 def test_bad_ones_are_named_and_good_ones_counted() -> None:
     resource = disk()
-    good = [outlook(growing(50, 0.1)) for _ in range(3)]
+    good = [outlook(growing(50, 0.1)) for _n in range(3)]
     decision = decide([resource], {"disk": good})
     assert [one.status for one in decision.findings] == ["ok"]
     assert decision.findings[0].msg.endswith("; 2 others later or not at all")
-    bad = [outlook(growing(95, 1)) for _ in range(25)]
+    bad = [outlook(growing(95, 1)) for _n in range(25)]
     findings = decide([resource], {"disk": [*good, *bad]}).findings
     assert len(findings) == 21 and findings[-1].msg == "Disk: 5 more"
     assert {one.status for one in findings} == {"critical"}

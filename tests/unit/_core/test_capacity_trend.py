@@ -25,13 +25,13 @@ def line(days: int, random_: random.Random) -> list[float]:
 
 
 def weekly(days: int, random_: random.Random) -> list[float]:
-    slope, week = random_.uniform(-1, 3), [random_.gauss(0, 10) for _ in range(7)]
+    slope, week = random_.uniform(-1, 3), [random_.gauss(0, 10) for _n in range(7)]
     return [100 + slope * day + week[day % 7] + random_.gauss(0, 3) for day in range(days)]
 
 
 def walk(days: int, random_: random.Random) -> list[float]:
     slope, values = random_.uniform(-1, 3), [100.0]
-    for _ in range(days - 1):
+    for _n in range(days - 1):
         values.append(values[-1] + slope + random_.gauss(0, 2))
     return values
 

@@ -262,7 +262,7 @@ def test_good_readings_never_make_it_worse(readings: list[tuple[int, float]], mo
     """Unknown may turn into anything: there the good readings only show what was not seen before."""
     wanted = {"target": 90, "window": "1h"} if objective else None
     one = kpi(objective=wanted)
-    taken = {ago for ago, _ in readings}
+    taken = {ago for ago, _value in readings}
     before = judge(one, sorted_series(readings))
     after = judge(one, sorted_series([*readings, *((ago, 0.1) for ago in more - taken)]))
     if before.status != "unknown":

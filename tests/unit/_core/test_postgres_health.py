@@ -29,7 +29,8 @@ def policy(*checks: str, **more: Any) -> Policy:
     return Policy(read_limits(raw, DEFAULT_LIMITS), **more)
 
 
-def seen(reading: str, *rows: dict[str, Any], server: dict[str, Any] = SERVER, **more: Any) -> Facts:
+def seen(reading: str, *rows: dict[str, Any], server: dict[str, Any] | None = None, **more: Any) -> Facts:
+    server = SERVER if server is None else server
     return Facts("db1:5432", "shop", 18, server=server, rows={"start": [START], reading: list(rows)}, **more)
 
 

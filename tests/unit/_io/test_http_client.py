@@ -15,8 +15,8 @@ import pytest
 from plugins.module_utils._core.endpoint import HttpRequest
 from plugins.module_utils._core.errors import PreconditionFailed
 from plugins.module_utils._core.http_address import PUBLIC, kind_of
-from plugins.module_utils._io import http as client_module
-from plugins.module_utils._io.http import Exchange, HttpClient
+from plugins.module_utils._io import http_client as client_module
+from plugins.module_utils._io.http_client import Exchange, HttpClient
 from plugins.module_utils._io.network import NoAnswer, resolve
 from tests.support.web import Answer, Authority, closed_port, drip, moved, page, reply, serving
 

@@ -126,7 +126,7 @@ def test_every_area_is_looked_at_and_a_bad_one_fails_the_run(product: Product) -
     assert well.rc == 0, well.output
     assert areas_of(well).keys() >= {"availability", "database", "redis", "host", "logs", "kpis"}
     assert len(areas_of(well)["host"]) == 3
-    assert not well.summary["changed"] or [line for line in well.summary["hosts"]["localhost"]["steps"]]
+    assert not well.summary["changed"], "a look changes nothing, and a page about it is no change"
 
     product.status = 500
     broken = product.run()
