@@ -63,7 +63,11 @@ def test_whatever_a_query_returns_is_a_number_or_a_problem(value: Any) -> None:
 
     for measure in ("events", "success", "last_event", "duplicates"):
         reading = read_rows(
-            [json.dumps({"x": value}, allow_nan=False)] if not isnan(value) and abs_ok(value) else [], measure, UTC
+            [json.dumps({"x": value}, allow_nan=False)]
+            if not (isinstance(value, float) and isnan(value)) and abs_ok(value)
+            else [],
+            measure,
+            UTC,
         )
         assert (reading.number is not None or reading.moment is not None) != bool(reading.problem)
 
