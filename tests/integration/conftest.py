@@ -13,8 +13,13 @@ import pytest
 
 from tests.support.servers import MAJORS, Database, Roles, Server, npm_install
 
-# About disks, signals and repositories, and slow: one major is enough where none is asked for.
-ONE_MAJOR = {Path(__file__).parent / name for name in ("faults", "recovery", "runbooks")}
+# About disks, signals, repositories and whole playbooks, or with PostgreSQL as a store only: one major is enough where
+# none is asked for.
+STORED = ("journal", "journal_modules", "kpi_evaluate", "capacity_forecast", "report")
+ONE_MAJOR = {
+    Path(__file__).parent / name
+    for name in ("faults", "recovery", "runbooks", *(f"test_{stored}.py" for stored in STORED))
+}
 # Autovacuum off: what a test left to be done is not done behind its back.
 SHARED_SETTINGS: Mapping[str, str] = {
     "autovacuum": "off",
@@ -28,7 +33,7 @@ SHARED_SETTINGS: Mapping[str, str] = {
 def asked_majors(config: pytest.Config, path: Path) -> list[int]:
     text: str | None = config.getoption("--pg-majors")
     if text is None:
-        return [MAJORS[-1]] if ONE_MAJOR & set(path.parents) else [MAJORS[0], MAJORS[-1]]
+        return [MAJORS[-1]] if ONE_MAJOR & {path, *path.parents} else [MAJORS[0], MAJORS[-1]]
     majors = list(MAJORS) if text == "all" else [int(part) for part in text.split(",")]
     if unknown := set(majors) - set(MAJORS):
         raise pytest.UsageError(f"--pg-majors: no server of major {sorted(unknown)} is pinned, there are {MAJORS}")

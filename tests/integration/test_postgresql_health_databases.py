@@ -83,6 +83,7 @@ def test_temporary_files_are_told(database: Database) -> None:
     assert sample(result, "database.temp_bytes", database=database.name) > 0
 
 
+@pytest.mark.majors(minimum=15)  # before, what a session did arrives late and at any time
 def test_transactions_that_are_rolled_back_or_more_than_usual_are_told(database: Database) -> None:
     before = previous_of(database, "rollbacks")
     connection = database.connect(autocommit=False)
@@ -95,6 +96,7 @@ def test_transactions_that_are_rolled_back_or_more_than_usual_are_told(database:
     assert sample(result, "database.rollback_percent", database=database.name) >= 50
 
 
+@pytest.mark.majors(minimum=15)  # before, what a session did arrives late and at any time
 def test_a_spike_of_transactions_is_told(database: Database) -> None:
     limits = only(transaction_spike={"warning": 1.01, "critical": None}, transactions={"warning": 0, "critical": None})
     before = previous_of(database, "transactions")

@@ -7,7 +7,9 @@ import importlib
 import io
 import json
 from typing import Any
+from unittest.mock import patch
 
+from ansible.module_utils import _internal
 from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
 
@@ -18,7 +20,8 @@ def run_module(name: str, args: dict[str, Any], *, check: bool = False, diff: bo
     output = io.StringIO()
     warnings._global_warnings.clear()  # a process of its own would start without them
     given = patch_module_args({**args, "_ansible_check_mode": check, "_ansible_diff": diff})
-    with given, contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
+    on_a_host = patch.object(_internal, "is_controller", False)  # whatever else this process has imported
+    with given, on_a_host, contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
         module.main()
     result: dict[str, Any] = json.loads(output.getvalue().strip().splitlines()[-1])
     result.pop("invocation", None)

@@ -74,9 +74,16 @@ def find_logs(patterns: Sequence[str]) -> Found:
 def _nothing(pattern: str) -> str:
     """Say why a pattern names no file: there is none, or its folder must not be listed."""
     folder = _fixed_part(pattern)
-    if Path(folder).is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+    if _is_barred(folder):
         return f"{printable(pattern)}: the folder {printable(folder)} cannot be listed ({how_to_read(folder)})"
     return f"{printable(pattern)} names no file"
+
+
+def _is_barred(folder: str) -> bool:
+    try:
+        return Path(folder).is_dir() and not os.access(folder, os.R_OK | os.X_OK)
+    except PermissionError:  # a folder on the way to it must not be entered
+        return True
 
 
 def _fixed_part(pattern: str) -> str:
