@@ -182,7 +182,7 @@ class ProgressAction(ActionBase):
                 job = Job(started["ansible_job_id"], started["results_file"], name)
                 finished = self._watch(job, task_vars)
                 self._forget(job, task_vars)
-                return without_job_keys(finished)
+                return with_code(without_job_keys(finished), self._pid)
         if started.get("failed") and str(started.get("msg")).startswith(_NO_JOB_FOLDER):
             return self._run_plainly(task_vars)
         return without_job_keys(started)
@@ -267,6 +267,13 @@ class ProgressAction(ActionBase):
 def without_job_keys(result: Mapping[str, Any]) -> dict[str, Any]:
     """Return a module's result without what the background job added."""
     return {key: value for key, value in result.items() if key not in _JOB_KEYS}
+
+
+def with_code(result: dict[str, Any], pid: Optional[int]) -> dict[str, Any]:
+    """Return a result with a stable code: a module of ours gives one itself, unless something killed it."""
+    if result.get("failed") and "failure" not in result:
+        return {**result, "failure": lost_module(pid)["failure"]}
+    return result
 
 
 def lost_module(pid: Optional[int]) -> dict[str, Any]:

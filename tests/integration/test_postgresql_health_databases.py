@@ -40,6 +40,7 @@ def previous_of(database: Database, check: str) -> dict[str, Any]:
     return dict(look(database, limits=only(check))["counters"])
 
 
+@pytest.mark.majors(minimum=15)  # before, what a session did arrives late, or never: statistics went by UDP
 def test_a_cache_that_misses_is_told_since_the_last_run(database: Database) -> None:
     database.execute("CREATE TABLE public.big AS SELECT i, repeat('x', 500) t FROM generate_series(1, 30000) i")
     database.execute("CREATE UNLOGGED TABLE public.other AS SELECT i FROM generate_series(1, 10) i")
@@ -56,6 +57,7 @@ def test_a_cache_that_misses_is_told_since_the_last_run(database: Database) -> N
     assert "since the statistics began" in mine["msg"]
 
 
+@pytest.mark.majors(minimum=15)  # before, what a session did arrives late, or never: statistics went by UDP
 def test_a_deadlock_is_counted(database: Database, role: Roles) -> None:
     database.execute("CREATE TABLE public.t (i int PRIMARY KEY, j int); INSERT INTO public.t VALUES (1, 1), (2, 2)")
     database.execute(
@@ -75,6 +77,7 @@ def test_a_deadlock_is_counted(database: Database, role: Roles) -> None:
     assert quiet["counters"][f"deadlocks/{database.name}"] == 1
 
 
+@pytest.mark.majors(minimum=15)  # before, what a session did arrives late, or never: statistics went by UDP
 def test_temporary_files_are_told(database: Database) -> None:
     database.execute("SET work_mem = '64kB'; SELECT * FROM generate_series(1, 300000) i ORDER BY random()")
     limits = only(temp_bytes={"warning": 1, "critical": None})
@@ -83,7 +86,7 @@ def test_temporary_files_are_told(database: Database) -> None:
     assert sample(result, "database.temp_bytes", database=database.name) > 0
 
 
-@pytest.mark.majors(minimum=15)  # before, what a session did arrives late and at any time
+@pytest.mark.majors(minimum=15)  # before, what a session did arrives late, or never: statistics went by UDP
 def test_transactions_that_are_rolled_back_or_more_than_usual_are_told(database: Database) -> None:
     before = previous_of(database, "rollbacks")
     connection = database.connect(autocommit=False)
@@ -96,7 +99,7 @@ def test_transactions_that_are_rolled_back_or_more_than_usual_are_told(database:
     assert sample(result, "database.rollback_percent", database=database.name) >= 50
 
 
-@pytest.mark.majors(minimum=15)  # before, what a session did arrives late and at any time
+@pytest.mark.majors(minimum=15)  # before, what a session did arrives late, or never: statistics went by UDP
 def test_a_spike_of_transactions_is_told(database: Database) -> None:
     limits = only(transaction_spike={"warning": 1.01, "critical": None}, transactions={"warning": 0, "critical": None})
     before = previous_of(database, "transactions")
@@ -161,6 +164,7 @@ def test_an_invalid_index_is_named_and_one_that_is_being_built_is_not(database: 
     clients.close()
 
 
+@pytest.mark.majors(minimum=15)  # before, what a session did arrives late, or never: statistics went by UDP
 def test_a_table_that_autovacuum_leaves_is_named(database: Database) -> None:
     database.execute("CREATE TABLE public.t AS SELECT i FROM generate_series(1, 4000) i; ANALYZE public.t")
     database.execute("UPDATE public.t SET i = i + 1")

@@ -244,7 +244,7 @@ def test_a_killed_module_is_a_failure(folder: Path) -> None:
     wait_for((folder / "pid").exists, "the module did not start")
     os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
     output, _unused = process.communicate(timeout=60)
-    assert result_of(folder)["failed"] is True, output
+    assert result_of(folder)["failed"] is True and result_of(folder)["failure"]["code"] == "module_lost", output
 
 
 def test_a_module_that_is_gone_with_its_wrapper_is_a_failure(folder: Path) -> None:
