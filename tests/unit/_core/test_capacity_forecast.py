@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from plugins.module_utils._core.capacity import LimitSource, Resource, read_resources
@@ -205,7 +205,6 @@ def test_what_was_never_read_is_unknown() -> None:
     assert "never read of db9" in decision.msg
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     level=st.floats(1, 99),
     by=st.floats(-2, 2),

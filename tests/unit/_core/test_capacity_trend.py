@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from plugins.module_utils._core.capacity_change import since_last_change
@@ -170,7 +170,6 @@ class TestChanges:
         assert history.change is not None and len(history.points) == 10
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     values=st.lists(st.floats(-1e9, 1e9), min_size=4, max_size=60),
     scale=st.sampled_from([1e-6, 1.0, 1e12]),

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from plugins.module_utils._core.kpi import Kpi, read_kpis
@@ -256,7 +256,6 @@ def sorted_series(readings: list[tuple[int, float]]) -> Series:
     return series(*sorted(readings, reverse=True))
 
 
-@settings(max_examples=400, deadline=None)
 @given(readings=READINGS, more=st.sets(st.integers(0, 90), max_size=30), objective=st.booleans())
 def test_good_readings_never_make_it_worse(readings: list[tuple[int, float]], more: set[int], objective: bool) -> None:
     """Unknown may turn into anything: there the good readings only show what was not seen before."""
@@ -273,7 +272,6 @@ def test_good_readings_never_make_it_worse(readings: list[tuple[int, float]], mo
         assert (after.attainment.attained or 0) >= (before.attainment.attained or 0) - 1e-6
 
 
-@settings(max_examples=300, deadline=None)
 @given(readings=READINGS, fewer=st.integers(0, 40))
 def test_ok_needs_readings_that_show_it(readings: list[tuple[int, float]], fewer: int) -> None:
     """Whatever is left of the readings: ok only where the newest is fresh and good, or a good one is near enough."""
@@ -286,7 +284,6 @@ def test_ok_needs_readings_that_show_it(readings: list[tuple[int, float]], fewer
         assert value < 0.5 or (last_good is not None and last_good <= 5 + 1.5)
 
 
-@settings(max_examples=300, deadline=None)
 @given(readings=READINGS)
 def test_critical_needs_readings_over_the_whole_time(readings: list[tuple[int, float]]) -> None:
     verdict = judge(kpi(), sorted_series(readings))
@@ -299,7 +296,6 @@ def test_critical_needs_readings_over_the_whole_time(readings: list[tuple[int, f
         assert row and max(row) >= 5 - 1.5
 
 
-@settings(max_examples=200, deadline=None)
 @given(readings=READINGS, hours=st.integers(1, 48))
 def test_time_that_passes_without_readings_never_mends_anything(readings: list[tuple[int, float]], hours: int) -> None:
     one = kpi()
@@ -308,7 +304,6 @@ def test_time_that_passes_without_readings_never_mends_anything(readings: list[t
         assert evaluate(one, [found], NOW + hours * 3600).status == "critical"
 
 
-@settings(max_examples=200, deadline=None)
 @given(first=READINGS, second=READINGS, aggregate=st.sampled_from(["mean", "max", "min", "sum", "p95", "last"]))
 def test_steps_are_in_order_and_do_not_overlap(
     first: list[tuple[int, float]], second: list[tuple[int, float]], aggregate: str

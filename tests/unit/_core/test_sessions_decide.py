@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from functools import partial
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from plugins.module_utils._core.errors import DatabaseFailed, PreconditionFailed
@@ -198,7 +198,6 @@ def untouchable(session, policy):
     )
 
 
-@settings(max_examples=200, deadline=None)
 @given(FACTS, POLICIES, MANNERS)
 def test_the_plan_of_check_mode_is_what_a_run_does_and_nobody_else_is_hit(facts, policy, manners):
     shown = render_decision(decide(facts, policy, LIMITS)[0])
@@ -216,7 +215,6 @@ def test_the_plan_of_check_mode_is_what_a_run_does_and_nobody_else_is_hit(facts,
     assert done["changed"] is any(step["status"] == "done" for step in done["steps"])
 
 
-@settings(max_examples=80, deadline=None)
 @given(FACTS, POLICIES)
 def test_where_all_obey_a_second_run_has_only_what_is_over_the_ceiling(facts, policy):
     decision, outcome, server = run(facts, policy)
@@ -234,7 +232,6 @@ def test_where_all_obey_a_second_run_has_only_what_is_over_the_ceiling(facts, po
         assert len(again.plan) == min(len(beyond), facts.max_connections)
 
 
-@settings(max_examples=80, deadline=None)
 @given(FACTS, POLICIES)
 def test_the_first_rule_that_matches_decides(facts, policy):
     for choice in decide(facts, policy, LIMITS)[1]:

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from plugins.module_utils._core.errors import DatabaseFailed, OpsError
@@ -165,7 +165,6 @@ def carry_out(subject: maintenance.Maintenance) -> tuple[Decision, dict[str, Any
         return decision, {**error.partial, "failed": error.code}
 
 
-@settings(max_examples=60, deadline=None)
 @given(servers(), st.integers(1, 3))
 def test_plan_steps_and_what_really_happened_agree(server: MadeUpServer, jobs: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
