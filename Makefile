@@ -13,7 +13,7 @@ export PYTHONUNBUFFERED := 1
 PYTHON = "$$(readlink -f .venv)/bin/python"
 # Most tests wait for a server half of the time: two of them for each core.
 JOBS ?= $(shell expr 2 \* $$(nproc))
-PYTEST := $(PYTHON) -m pytest --quiet -n $(JOBS) --dist worksteal
+PYTEST := tools/pytest.sh -n $(JOBS) --dist worksteal
 
 .PHONY: menu demo demo-clean test lint matrix bench drill docs build setup sanity unit integration faults runbooks
 
