@@ -101,6 +101,18 @@ def test_the_newest_copy_before_a_time_is_taken(shop: Shop) -> None:
     assert failed["failure"]["code"] == "no_kept_database"
 
 
+def test_a_newer_copy_that_cannot_be_read_is_told(shop: Shop) -> None:
+    older = shop.copy()
+    shop.database.execute("INSERT INTO orders (what) VALUES ('one more')")
+    elsewhere = shop.repository.damage_snapshot(shop.copy())
+    for result in (shop.check(**elsewhere), shop.restore(**elsewhere)):
+        told = {one["check"]: (one["status"], one["value"]) for one in result["findings"]}
+        assert told["snapshots_unreadable"] == ("warning", 1) and result["copy"]["id"] == older
+    assert shop.orders() == ROWS
+    failed = shop.refused(**elsewhere, at="20010101-000000", force=True)
+    assert failed["failure"]["code"] == "no_copy_old_enough" and "1 snapshot cannot be read" in failed["msg"]
+
+
 def test_only_aside_then_swapped_without_another_load(shop: Shop) -> None:
     shop.copy()
     shop.spoil()
