@@ -18,10 +18,10 @@ from .._core.endpoint import Attempt, DnsTarget, Endpoint, HttpTarget, Reading, 
 from .._core.errors import OpsError
 from .._core.http_answer import judge
 from .._core.rounds import Rounds
+from .background import Background
 from .certificate import look_at
 from .http_client import HttpClient
 from .network import Deadline, NoAnswer, connect_to, resolve
-from .threads import Started
 
 _GRACE = 1.0  # seconds beyond the limit for requests to notice that their time is over
 
@@ -51,7 +51,7 @@ class EndpointSurvey:
         """Ask all endpoints with some threads and return what was seen within the time."""
         self._end = self._monotonic() + seconds
         wanted = sum(min(one.requests, one.concurrency) for one in self._endpoints)
-        crew = [Started(self._work) for _number in range(max(1, min(workers, wanted)))]
+        crew = [Background(self._work) for _number in range(max(1, min(workers, wanted)))]
         del crew  # each ends by itself, and none keeps the process alive
         with self._turn:
             self._turn.wait_for(lambda: self._bug or self._rounds.is_over, timeout=seconds + _GRACE)

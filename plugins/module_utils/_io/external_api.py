@@ -22,10 +22,10 @@ from .._core.limits import Limit
 from .._core.quota import Quota, read_quota, retry_at, spacing
 from .._core.redact import printable, redact_text
 from .._core.result import CRITICAL
+from .background import Background
 from .clock import Clock
 from .http_client import HttpClient
 from .network import NoAnswer
-from .threads import Started
 
 _GRACE = 1.0  # seconds beyond the limit for requests to notice that their time is over
 _TOKEN_MARGIN = 10.0  # seconds before its end at which a token is not used any more
@@ -52,11 +52,11 @@ def ask_all(
     """Ask all APIs, each in a thread of its own, and return what was seen within the time."""
     end = clock.monotonic() + seconds
     callers = [_Caller(api, memory, client, clock, end) for api, memory in zip(apis, memories)]
-    started = [Started(caller.run) for caller in callers]
+    started = [Background(caller.run) for caller in callers]
     readings = []
     for caller, work in zip(callers, started):
         try:
-            readings.append(work.collect(end + _GRACE - clock.monotonic()))
+            readings.append(work.result(end + _GRACE - clock.monotonic()))
         except TimedOut:
             readings.append(caller.reading)  # all that it had seen: what it remembers must not be lost
     return tuple(readings)

@@ -29,9 +29,9 @@ from .._core.host_preflight import Disk
 from .._core.host_proc import CpuTicks, Process
 from .._core.readings import Unread
 from . import host_programs
+from .background import Background
 from .clock import Clock
 from .command import CommandRunner
-from .errand import Errand
 from .host_kernel import Kernel, biggest, busiest, cpu_use, own_ticks, summary
 from .host_preflight import read_disk
 from .log_rotation_holders import Processes
@@ -66,12 +66,12 @@ def read_host(ports: Ports, budget: Budget, exclude: Sequence[str], controller_t
     skew = (ports.clock.now() - controller_time).total_seconds() if controller_time is not None else None
     watch = look.start_watch()
     left = 0.8 * budget.total  # a program is stopped before it is no longer waited for: none is left behind
-    units = Errand(lambda: host_programs.failed_units(ports.commands, left))
-    clock_state = Errand(lambda: host_programs.clock_state(ports.commands, left))
-    reboot = Errand(lambda: host_programs.pending_reboot(ports.commands, left, ports.root))
+    units = Background(lambda: host_programs.failed_units(ports.commands, left))
+    clock_state = Background(lambda: host_programs.clock_state(ports.commands, left))
+    reboot = Background(lambda: host_programs.pending_reboot(ports.commands, left, ports.root))
     systems, left_out = look.file_systems(exclude)
     hung = [one.mount.point for one in systems if one.unread] if not isinstance(systems, Unread) else []
-    deleted: Errand[Deleted] = Errand(lambda: Deleted(*Processes(below([*hung, *look.fuse])).deleted()))
+    deleted: Background[Deleted] = Background(lambda: Deleted(*Processes(below([*hung, *look.fuse])).deleted()))
     kernel = look.kernel
     load, memory = kernel.load(), kernel.memory()
     cpu, processes = look.end_watch(watch)
@@ -121,10 +121,10 @@ class _Look:
         self._budget = budget
         self._deadline = ports.clock.monotonic() + budget.total
 
-    def fetch(self, errand: Errand[Any], what: str) -> Any:
-        """Return what an errand brings; Unread when it does not come back in time."""
+    def fetch(self, work: Background[Any], what: str) -> Any:
+        """Return what the work brings; Unread when that does not come back in time."""
         try:
-            return errand.wait(self._deadline - self._ports.clock.monotonic())
+            return work.result(self._deadline - self._ports.clock.monotonic())
         except OpsError as error:
             return Unread(f"{what}: {error.message}; give a longer timeout")
         except OSError as error:
@@ -163,18 +163,16 @@ class _Look:
         chosen = choose_mounts(mounts, exclude)
         asked = [(mount, self._ask(mount)) for mount in chosen[:_MOUNTS]]
         until = self._ports.clock.monotonic() + self._budget.mount
-        systems = (
-            FileSystem(mount, self._room(errand, until), forced_read_only(mount, wanted)) for mount, errand in asked
-        )
+        systems = (FileSystem(mount, self._room(work, until), forced_read_only(mount, wanted)) for mount, work in asked)
         return tuple(systems), max(0, len(chosen) - _MOUNTS)
 
-    def _ask(self, mount: Mount) -> Errand[Disk]:
+    def _ask(self, mount: Mount) -> Background[Disk]:
         path = str(self._ports.root / mount.point.lstrip("/"))
-        return Errand(lambda: self._ports.read_disk(path))
+        return Background(lambda: self._ports.read_disk(path))
 
-    def _room(self, errand: Errand[Disk], until: float) -> Union[Disk, Unread]:
+    def _room(self, work: Background[Disk], until: float) -> Union[Disk, Unread]:
         try:
-            disk = errand.wait(until - self._ports.clock.monotonic())
+            disk = work.result(until - self._ports.clock.monotonic())
         except OpsError:
             return Unread(f"no answer within {self._budget.mount:g} s: is its server gone?")
         return Unread(disk.error) if disk.error else disk

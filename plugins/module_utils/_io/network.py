@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from .._core.errors import OpsError, TimedOut
 from .._core.redact import printable, redact_text
-from .threads import Started
+from .background import Background
 
 _FAMILIES = {"any": socket.AF_UNSPEC, "ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 
@@ -105,7 +105,7 @@ def resolve(host: str, port: int, family: str, seconds: float) -> tuple[tuple[An
     bare = host.strip("[]")
     look = partial(socket.getaddrinfo, bare, port, _FAMILIES[family], socket.SOCK_STREAM)
     try:
-        found = Started(look).collect(seconds)
+        found = Background(look).result(seconds)
     except TimedOut:
         raise NoAnswer(f"the name {printable(bare, 80)} was not resolved within {seconds:.1f} s") from None
     except (OSError, UnicodeError) as error:

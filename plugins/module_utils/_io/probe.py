@@ -30,10 +30,10 @@ from .._core.probe import (
     judge_value,
 )
 from .._core.redact import printable, redact_text
+from .background import Background
 from .command import CommandRunner
 from .network import origin_of, words_of
 from .postgres import connect
-from .threads import Started
 
 _BODY_LIMIT = 1024 * 1024  # bytes
 _REDIRECTS = 5
@@ -49,13 +49,13 @@ def run_probes(
     """
     limits = [min(probe.timeout, seconds) for probe in probes]
     began = monotonic()
-    started = [Started(partial(_ask_safely, probe, commands, limit)) for probe, limit in zip(probes, limits)]
+    started = [Background(partial(_ask_safely, probe, commands, limit)) for probe, limit in zip(probes, limits)]
     return tuple(_collect(work, limit, limit - (monotonic() - began)) for work, limit in zip(started, limits))
 
 
-def _collect(work: Started[Optional[str]], limit: float, left: float) -> Optional[str]:
+def _collect(work: Background[Optional[str]], limit: float, left: float) -> Optional[str]:
     try:
-        return work.collect(left)
+        return work.result(left)
     except TimedOut:
         return f"no answer within {limit:.1f} s"
 

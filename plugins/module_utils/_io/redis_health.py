@@ -13,8 +13,8 @@ from typing import Any, Callable, Mapping, Optional, TypeVar, Union
 from .._core.errors import OpsError, TimedOut
 from .._core.readings import Unread
 from .._core.redis_facts import RedisFacts, SlowCommand, parse_cluster, parse_slow_log
+from .background import Background
 from .clock import Clock
-from .errand import Errand
 from .redis_server import RedisFailed, RedisServer
 
 _SLOW_ENTRIES = 128
@@ -26,9 +26,9 @@ T = TypeVar("T")
 
 def read_redis(server: RedisServer, clock: Clock, pings: int, seconds: float) -> RedisFacts:
     """Return the facts within ``seconds``, however slowly the answers come; half of them is for the last question."""
-    interview = Errand(lambda: _Interview(server, clock, clock.monotonic() + seconds / 2).hold(pings))
+    interview = Background(lambda: _Interview(server, clock, clock.monotonic() + seconds / 2).hold(pings))
     try:
-        return interview.wait(seconds)
+        return interview.result(seconds)
     except TimedOut as error:
         label = server.target.label()
         return RedisFacts(label, f"ask redis {label}: {error.message}, its answer never ended", error.code)

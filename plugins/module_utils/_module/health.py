@@ -8,9 +8,9 @@
 
 from __future__ import annotations
 
-import threading
 import traceback
 from dataclasses import replace
+from functools import partial
 from typing import Any, Callable, Mapping, Optional, Protocol
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator, ValidationResult
@@ -21,6 +21,7 @@ from .._core.result import Decision, render_decision
 from .._core.samples import APIS, AVAILABILITY, BACKUPS, DATABASE, HOST, INGESTION, LOGS, REDIS, SECURITY
 from .._core.units import count_of
 from .._io.as_user import UserProcess
+from .._io.background import Background
 from .info import InfoOperation
 from .run import Operation, Task
 from .secrets import secrets_of
@@ -141,23 +142,10 @@ class HealthInfo(InfoOperation):
             number = len(self._operations) + sum(map(len, self._hosts))
             return Decision(f"the options of {count_of(number, 'area')} can be meant")
         looks = {name: self._look_of(name, operation) for name, operation in self._operations.items()}
-        results: dict[str, dict[str, Any]] = {}
-        errors: list[BaseException] = []
-
-        def look(name: str) -> None:
-            try:
-                results[name] = {"area": name, **_told(name, looks[name])}
-            except BaseException as error:  # noqa: BLE001  (a thread's error would be lost: it is raised below)
-                errors.append(error)
-
-        threads = [threading.Thread(target=look, args=[name], daemon=True) for name in looks]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if errors:
-            raise errors[0]
-        return combine({name: results[name] for name in looks})
+        begun = {name: Background(partial(_told, name, look)) for name, look in looks.items()}
+        for work in begun.values():
+            work.wait()  # for all, before any error is raised: no area is closed while it is still looked at
+        return combine({name: {"area": name, **work.result()} for name, work in begun.items()})
 
     def _look_of(self, name: str, operation: Operation) -> Look:
         user = self._users.get(name)

@@ -5,12 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
-
-from plugins.module_utils._core.errors import TimedOut
 from plugins.module_utils._core.host_proc import CpuTicks, Process
 from plugins.module_utils._core.readings import Unread
-from plugins.module_utils._io.errand import Errand
 from plugins.module_utils._io.host_kernel import Kernel, biggest, busiest, cpu_use, summary
 
 HERTZ = os.sysconf("SC_CLK_TCK")
@@ -65,20 +61,3 @@ def test_the_kernel_of_this_host_is_read_whole() -> None:
     kernel = Kernel(Path("/"))
     assert isinstance(kernel.open_files(), tuple) and isinstance(kernel.threads(kernel.load()), tuple)
     assert kernel.text("proc/self/mountinfo") == Path("/proc/self/mountinfo").read_text(encoding="utf-8")
-
-
-def test_an_errand_that_fails_or_never_comes_back() -> None:
-    def fail() -> int:
-        raise OSError(5, "broken")
-
-    assert Errand(lambda: 7).wait(10) == 7
-    with pytest.raises(OSError, match="broken"):
-        Errand(fail).wait(10)
-    reader, writer = os.pipe()
-    try:
-        with pytest.raises(TimedOut):
-            Errand(lambda: os.read(reader, 1)).wait(0.05)
-        os.write(writer, b"x")
-    finally:
-        os.close(writer)
-        os.close(reader)
