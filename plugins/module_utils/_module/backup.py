@@ -33,12 +33,12 @@ from .._io.workspace import Stopped, ends_in_order
 from .backup_options import read_options
 from .postgres import postgres_target
 from .repository import repository_of, source_of
-from .run import Task
+from .run import Operation, Task
 
 LOCK = "postgresql_backup"
 
 
-class Backup:
+class Backup(Operation):
     """Copy databases into a repository."""
 
     def __init__(self, task: Task) -> None:

@@ -14,10 +14,11 @@ from typing import Any, Mapping, Optional
 from .._core.backup import KINDS, Source
 from .._core.backup_catalog import Limits, Policy, report
 from .._core.errors import InvalidValue
-from .._core.result import Decision, Outcome
+from .._core.result import Decision
 from .._core.units import parse_duration
 from .._io.backup_catalog import look_into
 from .._io.restic import Restic
+from .info import InfoOperation
 from .repository import repository_of
 from .run import Task
 from .spec import ArgumentSpec
@@ -51,7 +52,7 @@ def catalog_spec() -> ArgumentSpec:
     )
 
 
-class CatalogInfo:
+class CatalogInfo(InfoOperation):
     """Say what a repository holds and what that is worth."""
 
     def __init__(self, task: Task) -> None:
@@ -66,13 +67,6 @@ class CatalogInfo:
         params = self._params
         look = look_into(self._restic, self._policy, params["facts"], params["stored"], self._check)
         return report(look, self._policy, self._clock.now())
-
-    def apply(self, decision: Decision) -> Outcome:
-        """Do nothing: the plan is always empty."""
-        return Outcome(decision.msg)
-
-    def close(self) -> None:
-        """Hold nothing."""
 
 
 def policy_of(params: Mapping[str, Any]) -> Policy:

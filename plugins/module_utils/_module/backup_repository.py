@@ -28,7 +28,7 @@ from .._core.result import DONE, FAILED, Decision, Outcome, Step, partial_result
 from .._io.restic import RepositoryFailed, Restic
 from .._io.workspace import workspace
 from .repository import repository_of
-from .run import Task
+from .run import Operation, Task
 from .spec import ArgumentSpec
 
 
@@ -42,7 +42,7 @@ def repository_setup_spec() -> ArgumentSpec:
     )
 
 
-class RepositorySetup:
+class RepositorySetup(Operation):
     """See that there is a repository that both keys open."""
 
     def __init__(self, task: Task) -> None:
@@ -79,9 +79,6 @@ class RepositorySetup:
             findings=findings(facts, self._policy),
             after=state(facts),
         )
-
-    def close(self) -> None:
-        """Hold nothing."""
 
     def _facts(self) -> Facts:
         exists = self._restic.exists()

@@ -18,7 +18,7 @@ from .._core.units import parse_duration
 from .._io.backup_retention import Remover
 from .._io.restic import Restic
 from .repository import repository_of
-from .run import Task
+from .run import Operation, Task
 from .spec import ArgumentSpec
 
 
@@ -46,7 +46,7 @@ def retention_spec() -> ArgumentSpec:
     )
 
 
-class Retention:
+class Retention(Operation):
     """Remove the copies that the policy no longer needs."""
 
     def __init__(self, task: Task) -> None:
@@ -72,9 +72,6 @@ class Retention:
     def apply(self, decision: Decision) -> Outcome:
         """Remove exactly what was selected, and look again."""
         return self._remover.remove(decision, self._selection, self._before)
-
-    def close(self) -> None:
-        """Hold nothing."""
 
 
 def policy_of(params: Mapping[str, Any], location: str) -> Policy:

@@ -44,7 +44,7 @@ from .backup_rehearsal import Means, Rehearsal
 from .copy_options import choice_spec
 from .copy_steps import Steps
 from .repository import repository_of, repository_spec, source_of, source_spec
-from .run import Task
+from .run import Operation, Task
 from .spec import ArgumentSpec, progress_spec
 
 _KNOWN_AS = {OK: "proven", CRITICAL: "bad"}  # the catalog's own words
@@ -72,7 +72,7 @@ def backup_verify_spec() -> ArgumentSpec:
     return repository_spec().merge(source_spec()).merge(choice_spec()).merge(own).merge(progress_spec())
 
 
-class BackupVerify:
+class BackupVerify(Operation):
     """Look at the ages, choose a copy, rehearse its restore, judge it, and write the proof."""
 
     def __init__(self, task: Task) -> None:
@@ -233,9 +233,6 @@ class BackupVerify:
                 raise
             return (Finding("proof", UNKNOWN, f"the proof could not be written: {error.message}", error.code),)
         return ()
-
-    def close(self) -> None:
-        """Give back nothing: everything is closed where it was opened."""
 
 
 def _label(copy: Copy) -> str:

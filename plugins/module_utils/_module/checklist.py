@@ -11,7 +11,7 @@ from __future__ import annotations
 from .._core.checklist import Item, Signing, carry_out, check_items, decide, read_signatures
 from .._core.result import Decision, Outcome
 from .._io.window import zone
-from .run import Task
+from .run import Operation, Task
 from .spec import ArgumentSpec
 
 
@@ -36,7 +36,7 @@ def checklist_spec() -> ArgumentSpec:
     )
 
 
-class Checklist:
+class Checklist(Operation):
     """Answer a list."""
 
     def __init__(self, task: Task) -> None:
@@ -56,6 +56,3 @@ class Checklist:
     def apply(self, decision: Decision) -> Outcome:
         """Sign."""
         return carry_out(decision)
-
-    def close(self) -> None:
-        """Hold nothing."""

@@ -33,12 +33,12 @@ from .._io.restic import Restic, Written
 from .._io.workspace import ends_in_order, need_room, workspace
 from .copy_steps import Steps
 from .repository import repository_of, source_of
-from .run import Task
+from .run import Operation, Task
 
 _LISTED = 500
 
 
-class ConfigBackup:
+class ConfigBackup(Operation):
     """Look at everything first; then copy it beside, and store that."""
 
     def __init__(self, task: Task) -> None:
@@ -153,9 +153,6 @@ class ConfigBackup:
         except Incomplete:
             self._restic.forget([one.id for one in self._restic.snapshots() if one.id.startswith(written.snapshot)])
             raise
-
-    def close(self) -> None:
-        """Hold nothing."""
 
 
 def _findings(tree: Tree) -> tuple[Finding, ...]:

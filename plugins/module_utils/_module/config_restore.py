@@ -77,7 +77,7 @@ def _fetch(restic: Restic, copy: Copy, folder: Path, include: list[str]) -> Path
     return target
 
 
-class ConfigProof:
+class ConfigProof(Operation):
     """Decrypt a copy, compare every file with its facts, write down the verdict."""
 
     def __init__(self, task: Task) -> None:
@@ -123,9 +123,6 @@ class ConfigProof:
                 raise
             return (Finding("payload", CRITICAL, f"the copy cannot be read: {error.message}"),)
 
-    def close(self) -> None:
-        """Hold nothing."""
-
 
 def _examine(folder: Path) -> tuple[Finding, ...]:
     try:
@@ -135,7 +132,7 @@ def _examine(folder: Path) -> tuple[Finding, ...]:
     return judge_files(manifest, hash_tree(folder / FILES))
 
 
-class ConfigRestore:
+class ConfigRestore(Operation):
     """Write the files of a copy where they were, or below another folder."""
 
     def __init__(self, task: Task) -> None:
@@ -241,9 +238,6 @@ class ConfigRestore:
                 raise VerificationFailed(f"{shown(wanted.path)} is not what was written")
             note.detail = change.reason()
 
-    def close(self) -> None:
-        """Hold nothing."""
-
 
 @contextlib.contextmanager
 def _content(entry: Entry, payload: Path, original: str) -> Iterator[Optional[BinaryIO]]:
@@ -286,7 +280,7 @@ def _same(one: Optional[Entry], other: Optional[Entry]) -> bool:
     return (*one.content(), one.mode, one.uid, one.gid) == (*other.content(), other.mode, other.uid, other.gid)
 
 
-class ConfigUndo:
+class ConfigUndo(Operation):
     """Take the newest restore of files back."""
 
     def __init__(self, task: Task) -> None:
@@ -315,6 +309,3 @@ class ConfigUndo:
         findings = (Finding("changed_since", WARNING, f"left alone: {name_some(left)}", len(left)),) if left else ()
         msg = f"the restore of {record.at} is taken back{_but(left)}"
         return Outcome(msg, steps, findings, decision.after, {"snapshot": record.copy, "taken_at": record.taken_at})
-
-    def close(self) -> None:
-        """Hold nothing."""

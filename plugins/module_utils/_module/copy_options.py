@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Mapping, Protocol
+from typing import Any, Mapping
 
 from .._core.backup import Copy, parse_at
 from .._core.backup_catalog import unreadable_findings
@@ -32,13 +32,13 @@ def choice_spec() -> ArgumentSpec:
     return ArgumentSpec({"at": {"type": "str"}, "snapshot": {"type": "str"}}, mutually_exclusive=(("at", "snapshot"),))
 
 
-class ChoosingOperation(Operation, Protocol):
+class ChoosingOperation(Operation):
     """An operation that chooses a copy; ``unreadable`` tells what it could not choose from."""
 
     unreadable: tuple[Finding, ...]
 
 
-class Frank:
+class Frank(Operation):
     """An operation whose result also says which snapshots could not be read: one may be newer than the chosen copy."""
 
     def __init__(self, operation: ChoosingOperation) -> None:

@@ -9,13 +9,14 @@
 from __future__ import annotations
 
 from .._core.host_preflight import Limits, check_limits, decide
-from .._core.result import Decision, Outcome
+from .._core.result import Decision
 from .._core.units import parse_size
 from .._io.host_preflight import read_host
+from .info import InfoOperation
 from .run import Task
 
 
-class HostPreflight:
+class HostPreflight(InfoOperation):
     """Look whether this host is fit for work."""
 
     def __init__(self, task: Task) -> None:
@@ -38,10 +39,3 @@ class HostPreflight:
         params = self._task.params
         facts = read_host(params["paths"], params["commands"], params["writable"], self._task.commands)
         return decide(facts, self._limits)
-
-    def apply(self, decision: Decision) -> Outcome:
-        """Do nothing: the plan is always empty."""
-        return Outcome(decision.msg)
-
-    def close(self) -> None:
-        """Hold nothing."""

@@ -9,18 +9,12 @@
 from __future__ import annotations
 
 from .._core.result import Decision, Outcome
+from .run import Operation
 
 
-class InfoOperation:
+class InfoOperation(Operation):
     """An operation whose plan is always empty."""
-
-    def decide(self) -> Decision:
-        """Read the facts and judge them."""
-        raise NotImplementedError
 
     def apply(self, decision: Decision) -> Outcome:
         """Do nothing: there is never a plan."""
         return Outcome(decision.msg)
-
-    def close(self) -> None:
-        """Hold nothing."""

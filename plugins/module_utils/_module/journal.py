@@ -38,7 +38,7 @@ from .._io.journal_read import open_journal
 from .._io.journal_spool import folder_of, store_once
 from .._io.journal_write import open_writer
 from .info import InfoOperation
-from .run import Task
+from .run import Operation, Task
 from .spec import ArgumentSpec
 
 _TIMES = ("started_at", "ended_at", "detected_at", "acknowledged_at", "mitigated_at", "resolved_at", "at")
@@ -138,7 +138,7 @@ def journal_record_spec() -> ArgumentSpec:
     return journal_spec().merge(own)
 
 
-class JournalRecord:
+class JournalRecord(Operation):
     """Add one drill, incident or note, or change it."""
 
     def __init__(self, task: Task) -> None:
@@ -221,9 +221,6 @@ class JournalRecord:
         finding = Finding("journal", WARNING, redact_text(msg))
         step = Step(decision.plan[0].id, DONE, 0.0, msg)
         return Outcome(msg, (step,), (finding,), decision.after, {"spooled": True})
-
-    def close(self) -> None:
-        """Hold nothing."""
 
 
 def _user() -> str:

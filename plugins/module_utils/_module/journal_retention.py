@@ -16,7 +16,7 @@ from .._io.journal_prune import Pruned, Retention, prunable, prune
 from .._io.journal_read import open_journal
 from .._io.journal_write import open_writer
 from .journal import journal_spec
-from .run import Task
+from .run import Operation, Task
 from .spec import ArgumentSpec
 
 _NOUNS = {"samples": "sample", "days": "day", "findings": "finding", "steps": "step", "runs": "run"}
@@ -33,7 +33,7 @@ def journal_retention_spec() -> ArgumentSpec:
     return journal_spec().merge(ArgumentSpec(own))
 
 
-class JournalRetention:
+class JournalRetention(Operation):
     """Count what is old, and remove it in short transactions."""
 
     def __init__(self, task: Task) -> None:
@@ -75,9 +75,6 @@ class JournalRetention:
             for number, action in enumerate(decision.plan)
         )
         return Outcome(f"{_counts(removed)} removed", steps, _fine(left), dict(vars(left)))
-
-    def close(self) -> None:
-        """Hold nothing."""
 
 
 def _fine(old: Pruned) -> tuple[Finding, ...]:

@@ -15,10 +15,10 @@ from .._core.lease import Holder, LeasePolicy, check_name, check_ttl, decide, wa
 from .._core.result import DONE, Decision, Outcome, Step
 from .._core.units import parse_duration
 from .._io.lease import LeaseFiles, default_directory
-from .run import Task
+from .run import Operation, Task
 
 
-class RunbookLock:
+class RunbookLock(Operation):
     """Take, renew or release the lease of one name on this host."""
 
     def __init__(self, task: Task) -> None:
@@ -55,6 +55,3 @@ class RunbookLock:
                 folder.write(wanted)
         step = Step(decision.plan[0].id, DONE, round(self._clock.monotonic() - started, 3), final.msg)
         return Outcome(final.msg, (step,), final.findings, final.after)
-
-    def close(self) -> None:
-        """Hold nothing."""

@@ -32,7 +32,7 @@ from .._core.verdict import headline
 from .._io.log_sources import Ask, Harvest, LogReader, LogSource
 from .._io.log_state import load_state, save_state
 from .._io.window import zone
-from .run import Task
+from .run import Operation, Task
 from .spec import ArgumentSpec
 
 _SAVE = "state:save"
@@ -72,7 +72,7 @@ def log_errors_spec() -> ArgumentSpec:
     )
 
 
-class LogErrors:
+class LogErrors(Operation):
     """Read what is new in the logs, compare it with what is usual, and remember both."""
 
     def __init__(self, task: Task) -> None:
@@ -127,9 +127,6 @@ class LogErrors:
         except CommandFailed as error:
             error.partial = partial_result(decision, [Step(_SAVE, FAILED, 0.0, error.message)])
             raise
-
-    def close(self) -> None:
-        """Hold nothing."""
 
     def _given_state(self, raw: Any) -> State:
         try:

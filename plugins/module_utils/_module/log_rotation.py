@@ -41,7 +41,7 @@ from .._io.log_rotation_lock import RotationLock
 from .._io.log_rotation_reopen import Reopener
 from .._io.log_rotation_tree import LogTree
 from .log_rotation_options import level_of, log_rotation_spec, policy_of, request_of, threads_of
-from .run import Task
+from .run import Operation, Task
 
 __all__ = ["LogRotation", "log_rotation_spec"]
 
@@ -53,7 +53,7 @@ _HINTS = {
 }
 
 
-class LogRotation:
+class LogRotation(Operation):
     """Rotate, compress and prune the logs of one directory."""
 
     def __init__(self, task: Task) -> None:

@@ -32,7 +32,7 @@ from .._io.maintenance_work import Crew, Terms, Work
 from .._io.postgres import Target, advisory_lock
 from .maintenance_options import Options, read_options
 from .postgres import postgres_target
-from .run import Task
+from .run import Operation, Task
 
 LOCK = "postgresql_maintenance"
 _COUNTERS_SECONDS = 5.0
@@ -51,7 +51,7 @@ class _Aftermath:
         return {(table.database, table.oid): table for table in (self.facts.tables if self.facts else ())}
 
 
-class Maintenance:
+class Maintenance(Operation):
     """Vacuum, analyze and freeze by need."""
 
     def __init__(self, task: Task) -> None:

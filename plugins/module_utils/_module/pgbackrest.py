@@ -13,9 +13,10 @@ from typing import Any
 
 from .._core.errors import InvalidValue
 from .._core.pgbackrest import Backup, Facts, Limits, Stanza, findings
-from .._core.result import CRITICAL, Decision, Outcome
+from .._core.result import CRITICAL, Decision
 from .._core.units import count_of, parse_duration, parse_size, rfc3339
 from .._io.pgbackrest import PgBackRest, read_facts
+from .info import InfoOperation
 from .postgres import postgres_target
 from .run import Task
 from .spec import ArgumentSpec
@@ -40,7 +41,7 @@ def pgbackrest_spec() -> ArgumentSpec:
     )
 
 
-class PgBackRestInfo:
+class PgBackRestInfo(InfoOperation):
     """Look whether physical backups are there, fresh and whole."""
 
     def __init__(self, task: Task) -> None:
@@ -71,13 +72,6 @@ class PgBackRestInfo:
             findings=found,
             extra={"stanzas": [_stanza(one) for one in facts.stanzas], "archiver_state": _archiver(facts)},
         )
-
-    def apply(self, decision: Decision) -> Outcome:
-        """Do nothing: the plan is always empty."""
-        return Outcome(decision.msg)
-
-    def close(self) -> None:
-        """Hold nothing."""
 
 
 def _stanza(stanza: Stanza) -> dict[str, Any]:

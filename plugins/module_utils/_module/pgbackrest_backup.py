@@ -27,7 +27,7 @@ from .._core.units import count_of, human_size, parse_duration, rfc3339
 from .._io.pgbackrest import PgBackRest
 from .._io.workspace import Stopped, ends_in_order
 from .copy_steps import Steps
-from .run import Task
+from .run import Operation, Task
 from .spec import ArgumentSpec
 
 
@@ -46,7 +46,7 @@ def pgbackrest_backup_spec() -> ArgumentSpec:
     )
 
 
-class PgBackRestBackup:
+class PgBackRestBackup(Operation):
     """Make the physical backups that are due, each in its repository; one that fails does not stop the others."""
 
     def __init__(self, task: Task) -> None:
@@ -112,9 +112,6 @@ class PgBackRestBackup:
                 partial=render_outcome(decision, outcome),
             ) from first
         return outcome
-
-    def close(self) -> None:
-        """Hold nothing."""
 
     def _command(self, text: str) -> str:
         return f"pgbackrest --stanza={self._name} {text}"

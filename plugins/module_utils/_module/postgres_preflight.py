@@ -11,9 +11,10 @@ from __future__ import annotations
 from .._core.errors import InvalidValue
 from .._core.postgres_preflight import decide
 from .._core.postgres_preflight_facts import ANY, PRIMARY, STANDBY, Limits
-from .._core.result import CRITICAL, WARNING, Decision, Outcome
+from .._core.result import CRITICAL, WARNING, Decision
 from .._core.units import parse_duration
 from .._io.postgres_preflight import read_facts
+from .info import InfoOperation
 from .postgres import postgres_target
 from .run import Task
 from .spec import ArgumentSpec
@@ -33,7 +34,7 @@ def preflight_spec() -> ArgumentSpec:
     )
 
 
-class PostgresPreflight:
+class PostgresPreflight(InfoOperation):
     """Look whether a database is fit for work."""
 
     def __init__(self, task: Task) -> None:
@@ -53,13 +54,6 @@ class PostgresPreflight:
     def decide(self) -> Decision:
         """Read the server against its limits."""
         return decide(read_facts(self._target), self._limits)
-
-    def apply(self, decision: Decision) -> Outcome:
-        """Do nothing: the plan is always empty."""
-        return Outcome(decision.msg)
-
-    def close(self) -> None:
-        """Hold nothing."""
 
 
 def _check(limits: Limits) -> None:

@@ -47,10 +47,10 @@ from .._io.workspace import give, need_room, workspace
 from .copy_steps import Steps
 from .redis_options import redis_source, redis_target
 from .repository import repository_of
-from .run import Task
+from .run import Operation, Task
 
 
-class RedisBackup:
+class RedisBackup(Operation):
     """Save, fetch, prove, store: in this order, so that nothing that is not whole gets into the repository."""
 
     def __init__(self, task: Task) -> None:

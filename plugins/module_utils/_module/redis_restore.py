@@ -66,7 +66,7 @@ def _control(task: Task, server: RedisServer) -> tuple[RedisControl, tuple[str, 
     return RedisControl(server, task.commands, task.clock, stop, start, timeout), shown
 
 
-class RedisProof:
+class RedisProof(Operation):
     """Restore a copy into a throwaway server, and write down whether it is what it says."""
 
     def __init__(self, task: Task) -> None:
@@ -113,15 +113,12 @@ class RedisProof:
         first = next(one.msg for one in examined.findings if one.status in (CRITICAL, UNKNOWN))
         return f"{about} {'does not restore' if verdict == CRITICAL else 'could not be judged'}: {first}"
 
-    def close(self) -> None:
-        """Hold nothing."""
-
 
 def _copy_facts(decision: Decision) -> Mapping[str, Any]:
     return {"snapshot": decision.extra["snapshot"], "taken_at": decision.extra["taken_at"]}
 
 
-class RedisRestore:
+class RedisRestore(Operation):
     """Replace the data of a server by a copy that was proven right before."""
 
     def __init__(self, task: Task) -> None:
@@ -300,7 +297,7 @@ def _good(examined: Examined) -> RedisManifest:
     return examined.manifest
 
 
-class RedisUndo:
+class RedisUndo(Operation):
     """Take the newest restore back."""
 
     def __init__(self, task: Task) -> None:

@@ -30,12 +30,12 @@ from .._io.reindex_crew import Crew, Limits, Result
 from .._io.reindex_work import Terms
 from .postgres import postgres_target
 from .reindex_options import read_options
-from .run import Task
+from .run import Operation, Task
 
 NAME = "postgresql_reindex"
 
 
-class Reindex:
+class Reindex(Operation):
     """Rebuild what is bloated or invalid, and drop what earlier runs left behind."""
 
     def __init__(self, task: Task) -> None:
@@ -76,9 +76,6 @@ class Reindex:
             outcome = self._outcome(result, controls)
         self._raise_for(decision, outcome, result)
         return outcome
-
-    def close(self) -> None:
-        """Hold nothing: every connection is given back where it was opened."""
 
     def _collect(
         self, names: list[str], measured: Optional[Mapping[str, Mapping[int, Measured]]] = None

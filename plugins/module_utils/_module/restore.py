@@ -24,7 +24,7 @@ from .._io.restore_swap import Swapper
 from .copy_steps import Steps
 from .restore_ground import Ground, state_of
 from .restore_run import Restore
-from .run import Task
+from .run import Operation, Task
 
 
 class Undo:
@@ -141,7 +141,7 @@ class Clean:
         )
 
 
-class PostgresRestore:
+class PostgresRestore(Operation):
     """Restore a database, undo it, or clean up after it."""
 
     def __init__(self, task: Task) -> None:

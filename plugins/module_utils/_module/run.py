@@ -9,8 +9,9 @@
 from __future__ import annotations
 
 import traceback
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Callable, Mapping, Protocol
+from typing import Any, Callable, Mapping
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -34,16 +35,21 @@ class Task:
     progress: ProgressFile
 
 
-class Operation(Protocol):
+class Operation(ABC):
     """Collect and decide without changing anything; apply carries out exactly the plan that was decided."""
 
+    @abstractmethod
     def decide(self) -> Decision:
         """Read the facts and return what is to be done."""
 
+    @abstractmethod
     def apply(self, decision: Decision) -> Outcome:
         """Carry out the plan, verify each step, and read again what is true now."""
 
-    def close(self) -> None:
+    def freshen(self) -> None:  # noqa: B027  (most results have no age)
+        """Renew the age of a result that says the same as before, outside check mode; that is no change."""
+
+    def close(self) -> None:  # noqa: B027  (most operations hold nothing when they are done)
         """Give back connections and files."""
 
 
@@ -71,29 +77,39 @@ def run(
     )
     try:
         task.progress.begin()
-        result = _carry_out(start, task, check_mode=module.check_mode)
+        result = carry_out(start, task, check_mode=module.check_mode)
     except OpsError as error:
         module.fail_json(**failure_of(error, secrets))
     except Exception as error:  # noqa: BLE001  (the one net under all modules: nothing ends as a bare traceback)
         module.fail_json(**crash_of(error, secrets))
     else:
-        for warning in result.pop("warnings"):
-            module.warn(redact_text(warning, secrets))
-        if module._diff:
-            result["diff"] = {"before": result["before"], "after": result["after"]}
-        module.exit_json(**redact_value(result, secrets))
+        module.exit_json(**presented(result, module._diff, module.warn, secrets))
 
 
-def _carry_out(start: Callable[[Task], Operation], task: Task, check_mode: bool) -> dict[str, Any]:
+def carry_out(start: Callable[[Task], Operation], task: Task, check_mode: bool) -> dict[str, Any]:
+    """Return the result of an operation and its ``warnings``; the one place where check mode is looked at."""
     operation = start(task)
     try:
         decision = operation.decide()
         if check_mode or not decision.plan:
+            if not check_mode:
+                operation.freshen()
             return {**render_decision(decision), "warnings": decision.warnings}
         outcome = operation.apply(decision)
         return {**render_outcome(decision, outcome), "warnings": decision.warnings + outcome.warnings}
     finally:
         operation.close()
+
+
+def presented(
+    result: dict[str, Any], diff: bool, warn: Callable[[str], Any], secrets: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return what a person sees of what ``carry_out`` returned, and tell them its warnings."""
+    for warning in result.pop("warnings"):
+        warn(redact_text(warning, secrets))
+    if diff:
+        result["diff"] = {"before": result["before"], "after": result["after"]}
+    return dict(redact_value(result, secrets))
 
 
 def failure_of(error: OpsError, secrets: tuple[str, ...]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from .._io.security_apt import Apt
 from .._io.security_dnf import Dnf
 from .._io.security_host import reboot_of
 from .._io.service_processes import read_processes
-from .run import Task
+from .run import Operation, Task
 from .spec import ArgumentSpec, progress_spec
 
 _ORIGINS = ["debian-security", "*-security"]
@@ -89,7 +89,7 @@ def security_updates_spec() -> ArgumentSpec:
     ).merge(progress_spec())
 
 
-class SecurityUpdates:
+class SecurityUpdates(Operation):
     """Say what is pending from security archives, install it when allowed, and prove that it is installed."""
 
     def __init__(self, task: Task) -> None:

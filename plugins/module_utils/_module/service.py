@@ -36,7 +36,7 @@ from .._io.probe import run_probes
 from .._io.service_manager import CommandPair, Pm2, ServiceManager, Systemd, check_config
 from .._io.service_processes import read_processes
 from .probe import probes_from, probes_spec
-from .run import Task
+from .run import Operation, Task
 from .spec import ArgumentSpec, progress_spec
 
 _COMMANDS = ("status", "restart", "stop", "start", "reload")
@@ -71,7 +71,7 @@ def service_restart_spec() -> ArgumentSpec:
     return own.merge(probes_spec()).merge(progress_spec())
 
 
-class ServiceRestart:
+class ServiceRestart(Operation):
     """Restart or reload one service when it is due, and prove that it is ready and stays up."""
 
     def __init__(self, task: Task) -> None:
@@ -128,9 +128,6 @@ class ServiceRestart:
             raise self._with_what_happened(self._not_ready(watch, took), decision, steps, started)
         steps.append(Step(verify, DONE, took, f"{watch.polls} polls"))
         return self._outcome(tuple(steps), took)
-
-    def close(self) -> None:
-        """Nothing is held open."""
 
     def _facts(self) -> ServiceFacts:
         service = self._manager.read()

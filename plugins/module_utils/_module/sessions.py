@@ -22,7 +22,7 @@ from .._io.postgres import advisory_lock, connect, require_unlocked
 from .._io.sessions import ServerSessions
 from .._io.sessions_ladder import Ladder
 from .postgres import postgres_target
-from .run import Task
+from .run import Operation, Task
 from .spec import ArgumentSpec
 
 LOCK = "postgresql_sessions"
@@ -66,7 +66,7 @@ def sessions_spec() -> ArgumentSpec:
     )
 
 
-class Sessions:
+class Sessions(Operation):
     """The operation of postgresql_sessions."""
 
     def __init__(self, task: Task) -> None:

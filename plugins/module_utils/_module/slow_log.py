@@ -20,7 +20,7 @@ from .._core.units import count_of, human_duration, parse_duration
 from .._io.postgres import connect
 from .._io.slow_log import SlowLog, ring
 from .postgres import postgres_target
-from .run import Task
+from .run import Operation, Task
 from .spec import ArgumentSpec
 
 _LARGEST_THRESHOLD_MS = 2**31 - 1
@@ -41,7 +41,7 @@ def slow_log_spec() -> ArgumentSpec:
     )
 
 
-class PostgresSlowLog:
+class PostgresSlowLog(Operation):
     """Turn slow-query logging on for a bounded time, or off."""
 
     def __init__(self, task: Task) -> None:

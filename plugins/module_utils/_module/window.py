@@ -12,14 +12,15 @@ from datetime import datetime, timezone
 from typing import Any, Mapping
 
 from .._core.errors import InvalidValue
-from .._core.result import Decision, Outcome
+from .._core.result import Decision
 from .._core.units import parse_duration
 from .._core.window import Window, WindowPolicy, check_window, decide, parse_clock, parse_days
 from .._io.window import zone
+from .info import InfoOperation
 from .run import Task
 
 
-class WindowInfo:
+class WindowInfo(InfoOperation):
     """Say where the present moment stands among the maintenance windows."""
 
     def __init__(self, task: Task) -> None:
@@ -35,13 +36,6 @@ class WindowInfo:
     def decide(self) -> Decision:
         """Read the clock against the windows."""
         return decide(self._policy, self._now)
-
-    def apply(self, decision: Decision) -> Outcome:
-        """Do nothing: the plan is always empty."""
-        return Outcome(decision.msg)
-
-    def close(self) -> None:
-        """Hold nothing."""
 
 
 def read_window(raw: Mapping[str, Any], number: int, list_option: str = "windows") -> Window:

@@ -21,7 +21,7 @@ from ...module_utils._io.journal_read import open_journal
 from ...module_utils._io.report_files import make_folder, mode_of, read_text, write_text
 from ...module_utils._io.report_read import collect
 from ...module_utils._module.report import HTML, MARKDOWN, PROMETHEUS, read_files, read_policy, stale_after
-from ...module_utils._module.run import Task
+from ...module_utils._module.run import Operation, Task
 from . import metrics, page, ticket
 
 _NO_JOURNAL = "journal_missing"
@@ -47,7 +47,7 @@ class Document:
         return len(self.text.encode())
 
 
-class Report:
+class Report(Operation):
     """Write the report; its time of writing alone is no difference."""
 
     def __init__(self, task: Task) -> None:
@@ -134,9 +134,6 @@ class Report:
     def _write(self, one: Document) -> None:
         make_folder(one.path.parent)
         write_text(one.path, one.text, self._files.mode)
-
-    def close(self) -> None:
-        """Hold nothing."""
 
 
 def _shown(one: Document, old: Optional[str]) -> str:

@@ -9,7 +9,8 @@ from ansible.module_utils.testing import patch_module_args
 
 from plugins.module_utils._core.errors import LockBusy, OpsError
 from plugins.module_utils._core.result import Action, Decision, Outcome, Step, partial_result
-from plugins.module_utils._module.run import run
+from plugins.module_utils._module.info import InfoOperation
+from plugins.module_utils._module.run import Operation, carry_out, run
 from plugins.module_utils._module.spec import ArgumentSpec
 
 SPEC = ArgumentSpec(
@@ -21,7 +22,7 @@ SPEC = ArgumentSpec(
 PLAN = (Action("one", "vacuum", "t", "dirty", "VACUUM t"), Action("two", "vacuum", "u", "dirty", "VACUUM u"))
 
 
-class Fake:
+class Fake(Operation):
     """An operation that records what was asked of it."""
 
     def __init__(self, plan=PLAN, error=None, crash=None):
@@ -42,6 +43,9 @@ class Fake:
         if self.crash:
             raise self.crash
         return Outcome("did 2", (Step("one", "done"), Step("two", "skipped", 0.0, "locked")), after={"dead": 3})
+
+    def freshen(self):
+        self.calls.append("freshen")
 
     def close(self):
         self.calls.append("close")
@@ -80,6 +84,37 @@ def test_an_empty_plan_is_never_applied():
     fake = Fake(plan=())
     assert result_of(fake)["changed"] is False
     assert "apply" not in fake.calls
+
+
+@pytest.mark.parametrize(
+    ("plan", "check", "calls"),
+    [
+        ((), False, ["decide", "freshen", "close"]),
+        ((), True, ["decide", "close"]),
+        (PLAN, True, ["decide", "close"]),
+        (PLAN, False, ["decide", "apply", "close"]),
+    ],
+)
+def test_only_a_real_run_without_a_difference_renews_the_age(plan, check, calls):
+    fake = Fake(plan=plan)
+    assert result_of(fake, check=check)["changed"] is bool(plan)
+    assert fake.calls == calls
+
+
+def test_an_info_operation_only_has_to_say_how_it_decides():
+    class Look(InfoOperation):
+        def decide(self):
+            return Decision("all well")
+
+    for check in (True, False):
+        assert carry_out(lambda _task: Look(), None, check)["msg"] == "all well"
+    assert Look().apply(Decision("all well")) == Outcome("all well")
+
+
+@pytest.mark.parametrize("kind", [Operation, InfoOperation])
+def test_an_operation_that_cannot_decide_is_not_made(kind):
+    with pytest.raises(TypeError, match="abstract"):
+        kind()
 
 
 def test_a_failure_says_what_where_and_what_next_and_keeps_what_was_done():
