@@ -21,7 +21,6 @@ from .._core.errors import DatabaseFailed, OpsError, PreconditionFailed
 from .._core.progress import Progress
 from .._core.redact import printable
 from .._core.restore import RestorePlan
-from .._core.restore_check import home_tablespace
 from .._core.restore_loss import load_failure
 from .._core.result import WARNING, Finding
 from .._core.units import count_of, rfc3339
@@ -48,7 +47,7 @@ class Loader:
 
     def create_statement(self, plan: RestorePlan, owner: str) -> str:
         """Return the statement that makes the empty database."""
-        tablespace = home_tablespace(self._ground.wish, self._manifest, plan.live)
+        tablespace = plan.live.tablespace if plan.live is not None else "pg_default"
         return create_statement(self._ground.database, plan.aside, owner, tablespace, self._manifest.server)
 
     def commands(self, plan: RestorePlan, tool: Tool, create: str) -> dict[str, str]:
@@ -68,7 +67,7 @@ class Loader:
         role = self._ground.target.session_role
         return (
             "--no-subscriptions",  # a second subscriber would take what is meant for the live one
-            *([] if self._ground.wish.tablespaces else ["--no-tablespaces"]),
+            *([] if self._ground.means.tablespaces else ["--no-tablespaces"]),
             *([f"--role={role}"] if role else []),
         )
 
