@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from plugins.module_utils._core.backup import Copy, Source, copy_tags, parse_moment
+from plugins.module_utils._core.backup import Copy, Source, copy_tags
 from plugins.module_utils._core.redis_copy import RDB_FILE, read_redis_manifest
+from plugins.module_utils._core.timestamps import parse_own
 from tests.support.modules import run_ok
 from tests.support.redis_servers import TestRedis
 from tests.support.repositories import TestRepository
@@ -58,7 +59,7 @@ def add_bad_copy(repository: TestRepository, folder: Path, damage: Damage, resea
     facts["taken_at"] = "2099-01-01T00:00:00Z"  # newer than any good one
     manifest.write_text(json.dumps(facts))
     read_redis_manifest(manifest.read_text())
-    copy = Copy("", Source("shop", "cache1", "redis", "redis"), parse_moment(facts["taken_at"]), "rdb")
+    copy = Copy("", Source("shop", "cache1", "redis", "redis"), parse_own(facts["taken_at"]), "rdb")
     repository.restic.backup(str(folder), host="cache1", tags=copy_tags(copy))
 
 

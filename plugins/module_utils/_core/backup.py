@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote
 
 from .errors import InvalidValue, PreconditionFailed
 from .result import CRITICAL, OK
+from .timestamps import parse_own, parse_rfc3339
 from .units import count_of, rfc3339
 
 MARK = "oncall-runbooks"
@@ -228,7 +229,7 @@ def _copy(snapshot: Snapshot, tags: Mapping[str, str]) -> Copy:
     return Copy(
         id=snapshot.id,
         source=Source(tags["product"], snapshot.host, tags["kind"], tags["name"]),
-        taken=parse_moment(tags["taken"]),
+        taken=parse_own(tags["taken"]),
         form=tags.get("form", ""),
         server=tags.get("server", ""),
         size_bytes=int(size) if size else None,
@@ -237,17 +238,7 @@ def _copy(snapshot: Snapshot, tags: Mapping[str, str]) -> Copy:
 
 def _proof(snapshot: Snapshot, tags: Mapping[str, str]) -> Proof:
     source = Source(tags["product"], snapshot.host, tags["proves"], tags["name"])
-    return Proof(snapshot.id, tags["of"], source, tags["verdict"], parse_moment(tags["taken"]))
-
-
-def parse_moment(text: str) -> datetime:
-    """Return the moment that our own RFC 3339 text in UTC says.
-
-    Raises:
-        ValueError: it is written differently.
-    """
-    form = "%Y-%m-%dT%H:%M:%S.%fZ" if "." in text else "%Y-%m-%dT%H:%M:%SZ"
-    return datetime.strptime(text, form).replace(tzinfo=timezone.utc)
+    return Proof(snapshot.id, tags["of"], source, tags["verdict"], parse_own(tags["taken"]))
 
 
 def parse_at(text: str, option: str) -> datetime:
@@ -265,13 +256,10 @@ def parse_at(text: str, option: str) -> datetime:
         return datetime.strptime(text, "%Y%m%d-%H%M%S").replace(tzinfo=timezone.utc)
     except ValueError:
         pass
-    try:
-        moment = datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith(("Z", "z")) else text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
+    moment = parse_rfc3339(text)
+    if moment is None:
         raise InvalidValue(
             f"{option}: {text!r} is no moment",
             hint="write YYYYMMDD-HHMMSS (UTC) or RFC 3339 with a time zone, for example 2026-09-18T04:00:00Z",
         )
-    return moment.astimezone(timezone.utc)
+    return moment

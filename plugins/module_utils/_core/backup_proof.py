@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Callable, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from .backup import Catalog, Copy, Proof, Source, parse_moment
+from .backup import Catalog, Copy, Proof, Source
 from .backup_load import LoadError
 from .backup_manifest import DatabaseState, Manifest, TableState
 from .redact import printable
 from .result import CRITICAL, OK, UNKNOWN, WARNING, Finding
+from .timestamps import parse_own
 from .units import count_of, human_duration
 
 _SHOWN = 5
@@ -290,11 +291,11 @@ def data_age(manifest: Manifest, now: datetime) -> float:
 
 def age_when_copied(manifest: Manifest) -> float:
     """Return how old the sentinel was when the copy's moment was fixed, in seconds."""
-    return (parse_moment(manifest.taken_at) - _data_moment(manifest)).total_seconds()
+    return (parse_own(manifest.taken_at) - _data_moment(manifest)).total_seconds()
 
 
 def _data_moment(manifest: Manifest) -> datetime:
-    return parse_moment(manifest.sentinel.written_at if manifest.sentinel else manifest.taken_at)
+    return parse_own(manifest.sentinel.written_at if manifest.sentinel else manifest.taken_at)
 
 
 def _data_age(manifest: Manifest, now: datetime) -> Finding:

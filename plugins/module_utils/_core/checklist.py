@@ -14,6 +14,7 @@ from typing import Any, Mapping, Optional, Sequence
 
 from .errors import InvalidValue
 from .result import DONE, OK, UNKNOWN, Action, Decision, Finding, Outcome, Step, worst
+from .timestamps import parse_rfc3339
 from .units import count_of, rfc3339
 
 
@@ -137,8 +138,9 @@ def read_signatures(raw: Mapping[str, Any]) -> dict[str, Signature]:
     found = {}
     for name, one in raw.items():
         try:
-            at = datetime.fromisoformat(str(one["at"]).replace("Z", "+00:00"))
-            found[str(name)] = Signature(str(one["by"]), at)
-        except (KeyError, TypeError, ValueError):
+            by, at = str(one["by"]), parse_rfc3339(one["at"])
+        except (KeyError, TypeError):
             continue
-    return {name: one for name, one in found.items() if one.at.tzinfo is not None}
+        if at is not None:
+            found[str(name)] = Signature(by, at)
+    return found

@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from typing import Any, Mapping, Optional
 
 from .errors import InvalidValue
+from .timestamps import parse_rfc3339
 from .units import human_duration, rfc3339
 
 
@@ -67,16 +68,13 @@ def read_moment(raw: object, option: str) -> datetime:
         return datetime.fromtimestamp(float(str(raw)), timezone.utc)
     except (ValueError, OverflowError, OSError):
         pass
-    try:
-        moment = datetime.fromisoformat(str(raw).strip().replace("Z", "+00:00").replace("z", "+00:00"))
-    except ValueError:
-        moment = datetime.min
-    if moment.tzinfo is None:
+    moment = parse_rfc3339(str(raw).strip())
+    if moment is None:
         raise InvalidValue(
             f"{option} must be a moment such as 2026-11-21T12:00:00Z, not {str(raw)[:60]!r}",
             hint="pass on what the last run returned as counters",
         )
-    return moment.astimezone(timezone.utc)
+    return moment
 
 
 def _number(raw: object, option: str) -> float:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any, Mapping, Optional
 
 from .errors import InvalidValue, LockBusy, PreconditionFailed
 from .redact import printable
 from .result import OK, WARNING, Action, Decision, Finding
+from .timestamps import parse_own
 from .units import human_duration, rfc3339
 
 ACQUIRED, RENEWED, RELEASED = "acquired", "renewed", "released"
@@ -111,14 +112,10 @@ def read_record(record: Mapping[str, Any]) -> Lease:
     try:
         holder = {key: record["holder"][key] for key in Holder.__dataclass_fields__}
         return Lease(
-            str(record["name"]), Holder(**holder), _moment(record["acquired_at"]), _moment(record["expires_at"])
+            str(record["name"]), Holder(**holder), parse_own(record["acquired_at"]), parse_own(record["expires_at"])
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a lease: {error}") from error
-
-
-def _moment(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
 
 
 def wanted_lease(policy: LeasePolicy, found: Optional[Lease], now: datetime) -> Optional[Lease]:

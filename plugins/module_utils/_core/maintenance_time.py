@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Callable, Optional
 
 from .errors import InvalidValue, PreconditionFailed
+from .timestamps import parse_rfc3339
 from .units import rfc3339
 from .window import parse_clock
 
@@ -66,11 +67,8 @@ def _next_time_of_day(text: str, now: datetime, localize: Callable[[datetime], d
 
 
 def _moment(text: str) -> datetime:
-    try:
-        moment: Optional[datetime] = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1] in "Zz" else text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
+    moment = parse_rfc3339(text)
+    if moment is None:
         raise InvalidValue(
             f"window_end must be a time such as 06:00, 06:00Z or 2026-11-22T06:00:00Z, not {text!r}",
             hint="a date needs its time zone: Z or an offset such as +01:00",

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from math import isfinite
 from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence, TypeVar
 
@@ -19,6 +18,7 @@ from .redact import printable
 from .report import SEVERITY, Backup, Forecast, History, Kpi
 from .report_format import duration
 from .result import OK, UNKNOWN
+from .timestamps import parse_rfc3339
 
 _NAME = 120
 _Judged = TypeVar("_Judged", Backup, Forecast, Kpi)
@@ -30,11 +30,8 @@ def epoch(text: Any) -> Optional[float]:
     >>> epoch("1970-01-01T01:00:00+01:00"), epoch("1970-01-01T00:00:00Z"), epoch(None), epoch("soon")
     (0.0, 0.0, None, None)
     """
-    try:
-        moment = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
-    except ValueError:
-        return None
-    return moment.timestamp() if moment.tzinfo else None
+    moment = parse_rfc3339(text)
+    return None if moment is None else moment.timestamp()
 
 
 def number(value: Any) -> Optional[float]:

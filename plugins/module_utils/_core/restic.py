@@ -14,16 +14,16 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any, Mapping, Optional
 
 from .backup import Snapshot
+from .timestamps import parse_rfc3339
 
 INCOMPLETE = 3  # exit code of a backup that could not read everything, and wrote a snapshot all the same
 FULL = "no space left on device"
 
 _UNREADABLE = re.compile(r"(?:could not|failed to) load snapshot ([0-9a-f]{8,64})")
-_FRACTION = re.compile(r"\.(\d{1,6})\d*")
 
 
 @dataclass(frozen=True)
@@ -130,13 +130,15 @@ def read_unreadable(stderr: str) -> tuple[str, ...]:
 
 
 def read_time(text: str) -> datetime:
-    """Return a moment that Go wrote: nanoseconds, any offset.
+    """Return a moment of an answer of restic: nanoseconds, any offset.
 
-    >>> read_time("2026-11-21T11:55:18.014731586+01:00").isoformat()
-    '2026-11-21T10:55:18.014731+00:00'
+    Raises:
+        ValueError: it is none.
     """
-    text = _FRACTION.sub(lambda m: "." + m[1].ljust(6, "0"), text)
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(timezone.utc)
+    moment = parse_rfc3339(text)
+    if moment is None:
+        raise ValueError(f"{text!r} is no moment")
+    return moment
 
 
 def read_message(line: str) -> Mapping[str, Any]:

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Optional, Tuple
 
-from .backup import Copy, parse_moment
+from .backup import Copy
 from .errors import PreconditionFailed
 from .redact import printable
 from .restore_check import require_live
 from .restore_facts import DatabaseFacts, ServerFacts, Wish
 from .restore_marker import KEPT, LIVE, LOADING, READY, UNDONE, Marker, derived_name
 from .result import OK, WARNING, Action, Finding
+from .timestamps import parse_own
 from .units import count_of, human_duration, rfc3339
 
 
@@ -136,7 +137,7 @@ def plan_undo(facts: ServerFacts, wish: Wish) -> Optional[UndoPlan]:
             hint="it was dropped, or nothing was restored here; restore an older copy instead",
         )
     chosen, marker = kept[-1]
-    undone_name = derived_name(wish.target, "undone", facts.names, parse_moment(marker.taken))
+    undone_name = derived_name(wish.target, "undone", facts.names, parse_own(marker.taken))
     return UndoPlan(chosen, marker, live, undone_name)
 
 

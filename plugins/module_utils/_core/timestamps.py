@@ -29,6 +29,7 @@ _COMMON_LOG = re.compile(
 _SYSLOG = re.compile(
     r"(?P<month>[A-Z][a-z]{2}) (?P<day>[ \d]\d) (?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)", re.ASCII
 )
+_FRACTION = re.compile(r"(?<=:\d\d)\.(\d{1,6})\d*", re.ASCII)
 _MILLISECONDS_FROM = 1e11  # 5138 as seconds, 1973 as milliseconds
 
 
@@ -44,6 +45,34 @@ def parse_timestamp(text: str, zone: tzinfo) -> Optional[datetime]:
     """
     match = _ISO.fullmatch(text.strip())
     return _moment(match, zone) if match else None
+
+
+def parse_rfc3339(text: object) -> Optional[datetime]:
+    """Return the moment that a person or a program wrote as RFC 3339, in UTC; None when it is none.
+
+    One without a time zone is none: it could be a day off. The fraction may have any number of digits, as Go writes it.
+
+    >>> parse_rfc3339("2026-11-21T11:55:18.014731586+01:00").isoformat()
+    '2026-11-21T10:55:18.014731+00:00'
+    >>> parse_rfc3339("2026-11-21T11:55:18"), parse_rfc3339("soon"), parse_rfc3339(None)
+    (None, None, None)
+    """
+    full = _FRACTION.sub(lambda match: "." + match[1].ljust(6, "0"), str(text))
+    try:
+        moment = datetime.fromisoformat(full[:-1] + "+00:00" if full.endswith(("Z", "z")) else full)
+        return None if moment.tzinfo is None else moment.astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        return None
+
+
+def parse_own(text: str) -> datetime:
+    """Return the moment that this collection itself wrote down, as ``units.rfc3339`` writes it or with a fraction.
+
+    Raises:
+        ValueError: it is written differently, so it is not ours.
+    """
+    form = "%Y-%m-%dT%H:%M:%S.%fZ" if "." in text else "%Y-%m-%dT%H:%M:%SZ"
+    return datetime.strptime(text, form).replace(tzinfo=timezone.utc)
 
 
 def find_timestamp(head: str, zone: tzinfo, now: datetime) -> Optional[datetime]:

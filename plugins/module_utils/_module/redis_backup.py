@@ -27,6 +27,7 @@ from .._core.redis_copy import (
 )
 from .._core.redis_copy_rdb import RdbHeader
 from .._core.result import CRITICAL, Action, Decision, Finding, Outcome
+from .._core.timestamps import parse_own
 from .._core.units import human_size, parse_duration, rfc3339
 from .._io.redis_facts import choose_keys, databases_of, read_keys, read_loaded, read_server
 from .._io.redis_save import (
@@ -187,8 +188,7 @@ class RedisBackup(Operation):
         return findings
 
     def _store(self, manifest: RedisManifest, copy: Path, steps: Steps) -> tuple[Written, Copy]:
-        taken = datetime.strptime(manifest.taken_at, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
-        about = Copy("", self._source, taken, FORM, "", manifest.payload.size_bytes)
+        about = Copy("", self._source, parse_own(manifest.taken_at), FORM, "", manifest.payload.size_bytes)
         host, tags = self._source.host, copy_tags(about)
         return self._restic.backup(str(copy), host=host, tags=tags, on_progress=steps.stored), about
 

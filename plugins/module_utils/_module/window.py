@@ -8,11 +8,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any, Mapping
 
 from .._core.errors import InvalidValue
 from .._core.result import Decision
+from .._core.timestamps import parse_rfc3339
 from .._core.units import parse_duration
 from .._core.window import Window, WindowPolicy, check_window, decide, parse_clock, parse_days
 from .._io.window import zone
@@ -66,12 +67,9 @@ def parse_moment(text: str) -> datetime:
     Raises:
         InvalidValue: it cannot be read, or has no time zone.
     """
-    try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
+    moment = parse_rfc3339(text)
+    if moment is None:
         raise InvalidValue(
             f"at must be a moment such as 2026-11-22T04:30:00Z, not {text!r}", hint="give the time zone too"
         )
-    return moment.astimezone(timezone.utc)
+    return moment

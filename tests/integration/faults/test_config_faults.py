@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from plugins.module_utils._core.backup import Copy, Source, copy_tags, parse_moment
+from plugins.module_utils._core.backup import Copy, Source, copy_tags
+from plugins.module_utils._core.timestamps import parse_own
 from plugins.module_utils._io import config_copy_write
 from tests.support.faults import fault
 from tests.support.modules import run_failed, run_ok
@@ -75,7 +76,7 @@ def add_copy(repository: TestRepository, change: Callable[[Path, dict[str, Any]]
     change(folder, facts)
     facts["taken_at"] = "2099-01-01T00:00:00Z"
     (folder / "manifest.json").write_text(json.dumps(facts))
-    copy = Copy("", Source("shop", "app1", "config", "config"), parse_moment(facts["taken_at"]), "files")
+    copy = Copy("", Source("shop", "app1", "config", "config"), parse_own(facts["taken_at"]), "files")
     repository.restic.backup(str(folder), host="app1", tags=copy_tags(copy))
     shutil.rmtree(folder)
 

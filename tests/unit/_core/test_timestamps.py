@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugins.module_utils._core.timestamps import find_timestamp, from_epoch, parse_timestamp
+from plugins.module_utils._core.timestamps import (
+    find_timestamp,
+    from_epoch,
+    parse_own,
+    parse_rfc3339,
+    parse_timestamp,
+)
+from plugins.module_utils._core.units import rfc3339
 
 NOW = datetime(2026, 11, 21, 14, 30, tzinfo=timezone.utc)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -82,3 +89,46 @@ def test_no_text_is_too_strange(text: str) -> None:
 def test_seconds_and_milliseconds_are_told_apart() -> None:
     assert from_epoch(1795271400) == from_epoch(1795271400000) == NOW
     assert from_epoch(1e300) is None and from_epoch(float("nan")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-11-21T14:00:00Z", "2026-11-21T14:00:00+00:00"),
+        ("2026-11-21t14:00:00z", "2026-11-21T14:00:00+00:00"),
+        ("2026-11-21 14:00:00-03:30", "2026-11-21T17:30:00+00:00"),
+        ("2026-11-21T14:00Z", "2026-11-21T14:00:00+00:00"),
+        ("2026-11-21T14:00:00.5Z", "2026-11-21T14:00:00.500000+00:00"),
+        ("2026-11-21T14:00:00.123456789+01:00", "2026-11-21T13:00:00.123456+00:00"),
+        (datetime(2026, 11, 21, 14, tzinfo=timezone.utc), "2026-11-21T14:00:00+00:00"),  # what YAML makes of it
+    ],
+)
+def test_an_rfc_3339_moment_is_returned_in_utc(text: object, expected: str) -> None:
+    found = parse_rfc3339(text)
+    assert found is not None and found.isoformat() == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "Z", "soon", None, 5, True, "2026-11-21", "2026-11-21T14:00:00", "2026-13-21T14:00:00Z",
+     "2026-11-21T14:00:00ZZ", "2026-11-21T14:00:00+99:00",
+     "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", " 2026-11-21T14:00:00Z"],
+)  # fmt: skip
+def test_what_is_no_rfc_3339_moment_with_a_zone_is_none(text: object) -> None:
+    assert parse_rfc3339(text) is None
+
+
+@given(MOMENTS)
+def test_our_own_moments_are_read_back_by_both(moment: datetime) -> None:
+    second = moment.replace(microsecond=0)
+    assert parse_own(rfc3339(moment)) == parse_rfc3339(rfc3339(moment)) == second
+
+
+@pytest.mark.parametrize("text", ["", "2026-11-21T14:00:00", "2026-11-21T14:00:00+00:00", "2026-11-21 14:00:00Z"])
+def test_what_we_did_not_write_is_not_ours(text: str) -> None:
+    with pytest.raises(ValueError, match="does not match"):
+        parse_own(text)
+
+
+def test_our_own_moments_may_have_a_fraction() -> None:
+    assert parse_own("2026-11-21T14:00:00.25Z").isoformat() == "2026-11-21T14:00:00.250000+00:00"
