@@ -101,7 +101,10 @@ options:
     type: int
     default: 2
   tablespaces:
-    description: Put tables and indexes where they were. With V(false) all of it goes where the live database is.
+    description:
+      - Put tables and indexes into the tablespaces where they were. These must be on the server, which is looked at
+        before anything is made.
+      - With V(false) all of it goes into the tablespace of the live database, or into C(pg_default) when there is none.
     type: bool
     default: true
   keep:
@@ -157,8 +160,8 @@ notes:
   - >-
     Further values of C(failure.code): V(no_copy), V(no_copy_old_enough), V(no_good_copy), V(manifest_unreadable),
     V(incomplete), V(client_too_old), V(server_too_old), V(not_enough_space), V(role_missing), V(extension_missing),
-    V(is_standby), V(fingerprint_mismatch), V(confirmation_missing), V(target_in_use), V(changed_meanwhile),
-    V(load_failed), V(verification_failed), V(no_kept_database), V(stopped), V(timed_out).
+    V(tablespace_missing), V(is_standby), V(fingerprint_mismatch), V(confirmation_missing), V(target_in_use),
+    V(changed_meanwhile), V(load_failed), V(verification_failed), V(no_kept_database), V(stopped), V(timed_out).
 author:
   - The oncall.runbooks maintainers (@oncall-runbooks)
 """

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tests.support.backup_faults import small_disk
 from tests.support.servers import Database, administer, random_name
 from tests.support.sessions import eventually
 from tests.support.standby import standby_of
+from tests.support.tablespaces import tablespace
 from tools.embedded_postgres import Server, give_to_server_account
 from tools.incumbent.world import Outcome, Report, World, case
 
@@ -101,6 +102,18 @@ def extension_missing(world: World, form: str) -> Outcome:
     report = restoring.restore()
     there = restoring.fresh.fetch("SELECT 1 FROM pg_tables WHERE tablename = 'tags'")
     return restoring.outcome(report, lacks="" if there else "the table that uses the extension is missing")
+
+
+@case("a tablespace of the dump is missing", "tablespace_missing_on_restore", forms=(TEXT, CUSTOM))
+def tablespace_missing(world: World, form: str) -> Outcome:
+    name = random_name("fast")
+    with tablespace(world.server, name):
+        restoring = Restoring.of(world, form, f"ALTER TABLE orders SET TABLESPACE {name};")
+        restoring.source.execute("ALTER TABLE orders SET TABLESPACE pg_default")
+    report = restoring.restore()
+    there = restoring.fresh.fetch("SELECT 1 FROM pg_class WHERE relname = 'orders' AND reltablespace = 0")
+    outcome = restoring.outcome(report, lacks="the table is in the default tablespace" if there else "")
+    return replace(outcome, done=restoring.found() == restoring.wanted)  # its rows are what was asked for
 
 
 @case("the disk of the server gets full", "disk_full_restore_target", "no_room_on_server", forms=(TEXT, CUSTOM))

@@ -88,7 +88,8 @@ class DatabaseState:
 
     ``definitions`` is a hash for each kind of object, ``schema_hash`` one over all of them; ``grants_hash`` is over
     owners and rights, which differ where roles could not be restored. ``objects`` counts objects by kind. ``roles``
-    own something in the database or have rights in it.
+    own something in the database or have rights in it. ``tablespace`` is the database's own, ``tablespaces`` are those
+    that its tables and indexes name besides: folders of the server, which no dump holds.
     """
 
     server: ServerState
@@ -102,6 +103,8 @@ class DatabaseState:
     extensions: Mapping[str, str]
     objects: Mapping[str, int]
     roles: Tuple[str, ...]
+    tablespace: str
+    tablespaces: Tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,8 @@ def _manifest(data: dict[str, Any]) -> Manifest:
             "tables": tables,
             "sequences": tuple(SequenceState(**one) for one in data.pop("sequences")),
             "roles": tuple(data.pop("roles")),
+            "tablespace": data.pop("tablespace", ""),  # copies of before that was read have neither
+            "tablespaces": tuple(data.pop("tablespaces", ())),
             "sentinel": None if sentinel is None else Sentinel(**sentinel),
         }
     )

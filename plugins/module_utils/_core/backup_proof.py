@@ -106,6 +106,15 @@ def amcheck_finding(found: Optional[Amcheck]) -> Tuple[Finding, ...]:
     return (Finding("amcheck", OK, f"amcheck found {looked} sound", found.indexes, "indexes"),)
 
 
+def tablespaces_finding(manifest: Manifest) -> Tuple[Finding, ...]:
+    """Return what a restore needs besides the copy; a throwaway server has one tablespace, where all of it goes."""
+    named = sorted({*manifest.tablespaces, manifest.tablespace} - {"", "pg_default"})
+    if not named:
+        return ()
+    text = f"a restore needs tablespaces {_some(named)} on its server, or tablespaces: false"
+    return (Finding("tablespaces", OK, text, len(named), "tablespaces"),)
+
+
 def failure_finding(code: str, message: str) -> Finding:
     """Return what a failure on the way says: the copy is bad, or we could not look."""
     status = CRITICAL if code in _COPY_IS_BAD else UNKNOWN

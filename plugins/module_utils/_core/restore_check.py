@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from typing import Collection, Optional
+from typing import Collection, Optional, Sequence, Tuple
 
 from .backup import Copy
 from .backup_manifest import Manifest
@@ -18,6 +18,7 @@ from .restore_facts import REFUSE, RESERVED, DatabaseFacts, ServerFacts, Wish
 from .result import OK, UNKNOWN, WARNING, Finding
 from .units import count_of, human_size
 
+DEFAULT_TABLESPACE = "pg_default"
 _SPACE_FACTOR = 1.1  # a restored database is as large as the copied one at most; this is for WAL and sorting
 _SHOWN = 10
 
@@ -138,6 +139,54 @@ def check_needs(facts: ServerFacts, manifest: Manifest, to_come: Collection[str]
         hint="let them be made (create_roles), or make them first" if roles else "install the packages first",
         details={"roles": roles, "extensions": extensions},
     )
+
+
+def home_tablespace(wish: Wish, manifest: Manifest, live: Optional[DatabaseFacts]) -> str:
+    """Return the restored database's own tablespace: the live one's, or the copied one's when there is no live one."""
+    if live is not None:
+        return live.tablespace
+    return (wish.tablespaces and manifest.tablespace) or DEFAULT_TABLESPACE
+
+
+def check_tablespaces(
+    facts: ServerFacts, wish: Wish, manifest: Manifest, live: Optional[DatabaseFacts]
+) -> Tuple[Finding, ...]:
+    """Refuse when a tablespace of the copy is not on the server; say so when all goes into the database's own instead.
+
+    Raises:
+        PreconditionFailed: code ``tablespace_missing``, or ``insufficient_privilege`` when one may not be used.
+    """
+    named = {*manifest.tablespaces, *([manifest.tablespace] if live is None and manifest.tablespace else [])}
+    home = home_tablespace(wish, manifest, live)
+    if not wish.tablespaces:
+        left = sorted(named - {home})
+        text = f"what was in tablespace {_listed(left)} goes into {printable(home)} (tablespaces: false)"
+        return (Finding("tablespaces", WARNING, text, len(left), "tablespaces"),) if left else ()
+    # nobody needs a right to leave a thing where its database is
+    needed = named - ({home} if live is not None or home == DEFAULT_TABLESPACE else set())
+    missing = sorted(needed - facts.tablespaces.keys())
+    closed = sorted(name for name in needed if not facts.tablespaces.get(name, True))
+    way = "or let all of it go where the database is (tablespaces: false)"
+    if missing:
+        raise PreconditionFailed(
+            f"the copy needs what the server does not have: tablespaces {_listed(missing)}",
+            code="tablespace_missing",
+            hint=f"make them first (CREATE TABLESPACE), {way}",
+            details={"tablespaces": missing},
+        )
+    if closed:
+        raise PreconditionFailed(
+            f"role {facts.role} may not put anything into tablespaces {_listed(closed)}",
+            code="insufficient_privilege",
+            hint=f"GRANT CREATE ON TABLESPACE, {way}",
+            details={"tablespaces": closed},
+        )
+    text = f"tablespaces of the copy are there: {_listed(sorted(needed))}"
+    return (Finding("tablespaces", OK, text, len(needed), "tablespaces"),) if needed else ()
+
+
+def _listed(names: Sequence[str]) -> str:
+    return printable(", ".join(names), 300)
 
 
 def check_use(facts: ServerFacts, wish: Wish) -> None:

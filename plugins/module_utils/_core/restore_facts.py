@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Mapping, Optional, Tuple
 
 from .restore_marker import Marker
@@ -48,7 +48,10 @@ class SessionFacts:
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """The server that is restored to. ``free_bytes`` None: its disk cannot be seen from this host."""
+    """The server that is restored to. ``free_bytes`` None: its disk cannot be seen from this host.
+
+    ``tablespaces``: whether our role may put something into each.
+    """
 
     version: str
     major: int
@@ -62,6 +65,7 @@ class ServerFacts:
     databases: Tuple[DatabaseFacts, ...]
     roles: frozenset[str]
     extensions: frozenset[str]
+    tablespaces: Mapping[str, bool] = field(default_factory=dict)
     sessions: Tuple[SessionFacts, ...] = ()
     prepared: int = 0
     slots: Tuple[str, ...] = ()
@@ -99,3 +103,4 @@ class Wish:
     fingerprint: Optional[Mapping[str, Any]] = None
     allow_other_server: bool = False
     create_roles: bool = False
+    tablespaces: bool = True

@@ -27,6 +27,7 @@ _CODES = (
      "server_gone"),
     (('role "',), "role_missing"),
     (("extension ",), "extension_missing"),
+    (("default_tablespace",), "tablespace_missing"),
     (("permission denied", "must be owner", "must be superuser", "must be able to"), "insufficient_privilege"),
 )  # fmt: skip
 

@@ -124,6 +124,8 @@ def read_shared(
         extensions={row["name"]: row["version"] for row in database.fetch(queries.EXTENSIONS)},
         objects=definitions.objects,
         roles=tuple(row["name"] for row in database.fetch(queries.ROLES)),
+        tablespace=about["tablespace"],
+        tablespaces=tuple(row["name"] for row in database.fetch(queries.TABLESPACES)),
     )
 
 

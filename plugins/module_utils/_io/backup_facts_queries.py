@@ -37,6 +37,7 @@ SELECT pg_catalog.current_setting('server_version') AS version, pg_catalog.pg_is
        pg_catalog.pg_encoding_to_char(d.encoding) AS encoding, d.datcollate AS collate, d.datctype AS ctype,
        {provider} AS locale_provider, {locale} AS locale,
        pg_catalog.pg_get_userbyid(d.datdba) AS owner, pg_catalog.pg_database_size(d.oid) AS size_bytes,
+       (SELECT s.spcname FROM pg_catalog.pg_tablespace s WHERE s.oid = d.dattablespace) AS tablespace,
        pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') AS may_identify
   FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
 """
@@ -133,6 +134,17 @@ SELECT 'large object ' || o.oid, 'no SELECT'
    AND NOT EXISTS (SELECT FROM pg_catalog.aclexplode(o.lomacl) a
                     WHERE a.privilege_type = 'SELECT'
                       AND (a.grantee = 0 OR pg_catalog.pg_has_role(a.grantee, 'USAGE')))
+ ORDER BY 1
+"""
+)
+
+# What is in the database's own tablespace names none.
+TABLESPACES = (
+    _DUMPED
+    + """
+SELECT DISTINCT s.spcname AS name
+  FROM dumped c JOIN pg_catalog.pg_tablespace s ON s.oid = c.reltablespace
+ WHERE c.relkind IN ('r', 'p', 'm', 'i', 'I')
  ORDER BY 1
 """
 )

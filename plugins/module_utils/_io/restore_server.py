@@ -50,6 +50,10 @@ SELECT a.pid, a.usename::text AS user, a.application_name AS application, a.clie
 _PREPARED = "SELECT pg_catalog.count(*) AS number FROM pg_catalog.pg_prepared_xacts WHERE database = %s"
 _SLOTS = "SELECT slot_name::text AS name FROM pg_catalog.pg_replication_slots WHERE database = %s ORDER BY 1"
 _ROLES = "SELECT rolname::text AS name FROM pg_catalog.pg_roles"
+_TABLESPACES = """
+SELECT t.spcname::text AS name, pg_catalog.has_tablespace_privilege(t.oid, 'CREATE') AS usable
+  FROM pg_catalog.pg_tablespace t WHERE t.spcname <> 'pg_global'
+"""
 _EXTENSIONS = "SELECT name::text AS name FROM pg_catalog.pg_available_extensions"
 
 
@@ -69,6 +73,7 @@ def read_server(database: Database, target: str) -> ServerFacts:
         databases=tuple(_database(one) for one in database.fetch(_DATABASES)),
         roles=frozenset(one["name"] for one in database.fetch(_ROLES)),
         extensions=frozenset(one["name"] for one in database.fetch(_EXTENSIONS)),
+        tablespaces={one["name"]: one["usable"] for one in database.fetch(_TABLESPACES)},
         sessions=read_sessions(database, target),
         prepared=database.fetch(_PREPARED, [target])[0]["number"],
         slots=tuple(one["name"] for one in database.fetch(_SLOTS, [target])),

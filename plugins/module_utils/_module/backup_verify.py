@@ -29,6 +29,7 @@ from .._core.backup_proof import (
     newest_copy,
     newest_good_proof,
     staleness,
+    tablespaces_finding,
 )
 from .._core.errors import InvalidValue, OpsError, PreconditionFailed
 from .._core.result import CRITICAL, OK, SKIPPED, UNKNOWN, Action, Decision, Finding, Outcome, Step
@@ -214,7 +215,11 @@ class BackupVerify(Operation):
         now = self._task.clock.now()
         facts.update(_seconds(rehearsal.seconds))
         facts.update(_facts(manifest, restored, means, now))
-        return judge(manifest, restored, now), amcheck_finding(restored.amcheck), facts
+        return (
+            (*judge(manifest, restored, now), *tablespaces_finding(manifest)),
+            amcheck_finding(restored.amcheck),
+            facts,
+        )
 
     def _write_proof(
         self, steps: Steps, verdict: str, findings: tuple[Finding, ...], facts: dict[str, Any]

@@ -21,6 +21,7 @@ from .._core.errors import DatabaseFailed, OpsError, PreconditionFailed
 from .._core.progress import Progress
 from .._core.redact import printable
 from .._core.restore import RestorePlan
+from .._core.restore_check import home_tablespace
 from .._core.restore_loss import load_failure
 from .._core.result import WARNING, Finding
 from .._core.units import count_of, rfc3339
@@ -47,7 +48,7 @@ class Loader:
 
     def create_statement(self, plan: RestorePlan, owner: str) -> str:
         """Return the statement that makes the empty database."""
-        tablespace = plan.live.tablespace if plan.live is not None else "pg_default"
+        tablespace = home_tablespace(self._ground.wish, self._manifest, plan.live)
         return create_statement(self._ground.database, plan.aside, owner, tablespace, self._manifest.server)
 
     def commands(self, plan: RestorePlan, tool: Tool, create: str) -> dict[str, str]:
@@ -67,7 +68,7 @@ class Loader:
         role = self._ground.target.session_role
         return (
             "--no-subscriptions",  # a second subscriber would take what is meant for the live one
-            *([] if self._ground.means.tablespaces else ["--no-tablespaces"]),
+            *([] if self._ground.wish.tablespaces else ["--no-tablespaces"]),
             *([f"--role={role}"] if role else []),
         )
 

@@ -65,7 +65,6 @@ class Means:
     """How the work is done. Times in seconds."""
 
     jobs: int
-    tablespaces: bool
     loss_time: float
     max_time: float
     maintenance_db: str
@@ -92,6 +91,7 @@ def read_wish(params: Mapping[str, Any]) -> Wish:
         fingerprint=_fingerprint(params["fingerprint"]),
         allow_other_server=params["allow_other_server"],
         create_roles=params["create_roles"],
+        tablespaces=params["tablespaces"],
     )
 
 
@@ -105,7 +105,6 @@ def read_means(params: Mapping[str, Any]) -> Means:
         raise InvalidValue(f"jobs must be from 1 to 64, not {params['jobs']}")
     return Means(
         jobs=params["jobs"],
-        tablespaces=params["tablespaces"],
         loss_time=parse_duration(params["loss_time"], "loss_time"),
         max_time=parse_duration(params["max_time"], "max_time"),
         maintenance_db=params["maintenance_db"],

@@ -20,7 +20,7 @@ from .._core.backup_manifest import Manifest
 from .._core.backup_proof import data_age
 from .._core.errors import InvalidValue, OpsError
 from .._core.redact import printable
-from .._core.restore_check import check_copy, check_needs, check_space, check_use
+from .._core.restore_check import check_copy, check_needs, check_space, check_tablespaces, check_use
 from .._core.restore_facts import ServerFacts
 from .._core.restore_loss import LiveState, Loss, load_failure, measure
 from .._core.restore_marker import READY
@@ -103,6 +103,7 @@ class Restore:
             check_use(facts, wish)
         plan = plans.plan_restore(facts, wish, copy)
         if plan.ready is None:
+            findings += check_tablespaces(facts, wish, manifest, plan.live)
             findings += (check_space(facts, manifest, sum(one.size_bytes or 0 for one in plan.leftovers)),)
         findings += (*plans.unmarked_leftovers(facts, wish), *_slots(facts))
         self._work = self._prepare(facts, plan, copy, manifest, roles)

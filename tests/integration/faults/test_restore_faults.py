@@ -24,6 +24,7 @@ from tests.support.restores import MODULE, ROWS, Shop
 from tests.support.servers import Database, Roles, Server, administer, random_name
 from tests.support.sessions import eventually
 from tests.support.standby import standby_of
+from tests.support.tablespaces import tablespace
 from tools.embedded_postgres import give_to_server_account
 
 UNTOUCHED = "fails with a code; the live database goes on as it was, nothing is left aside"
@@ -59,6 +60,33 @@ def test_extensions_are_missing(shop: Shop) -> None:
     shop.copy(extensions={"plpgsql": "1.0", "postgis": "3", "timescaledb": "2"})
     failed = shop.fails("extension_missing")
     assert failed["failure"]["details"]["extensions"] == ["postgis", "timescaledb"]
+
+
+@fault(
+    "tablespace_missing_on_restore",
+    "restore: before",
+    "fails before anything is made, and names every tablespace; only when told to, all goes where the database is",
+)
+def test_tablespaces_are_missing(shop: Shop) -> None:
+    server = shop.database.server
+    with tablespace(server) as first, tablespace(server) as second:
+        shop.database.execute(
+            f"ALTER TABLE orders SET TABLESPACE {first}; ALTER INDEX orders_what SET TABLESPACE {second}"
+        )
+        copy = shop.copy()
+        without_facts = shop.copy(tablespaces=())
+        shop.database.execute(
+            "ALTER TABLE orders SET TABLESPACE pg_default; ALTER INDEX orders_what SET TABLESPACE pg_default"
+        )
+    shop.spoil()
+    failed = shop.fails("tablespace_missing", snapshot=copy)
+    assert failed["failure"]["details"]["tablespaces"] == sorted([first, second]), failed
+    assert "tablespaces: false" in failed["failure"]["hint"]
+    shop.fails("tablespace_missing", snapshot=without_facts)  # found while it is loaded
+    checked, done = shop.check(snapshot=copy, tablespaces=False), shop.restore(snapshot=copy, tablespaces=False)
+    for result in (checked, done):
+        assert [one["status"] for one in result["findings"] if one["check"] == "tablespaces"] == ["warning"]
+    assert shop.orders() == ROWS
 
 
 @fault(

@@ -17,6 +17,7 @@ from tests.support.every_object import EVERY_OBJECT, HOSTILE_NAMES
 from tests.support.modules import run_failed, run_ok
 from tests.support.repositories import TestRepository, make_repository
 from tests.support.servers import Database, Roles, client_bin_dir, random_name
+from tests.support.tablespaces import tablespace
 from tests.support.verify import MODULE, found, leftovers, options, verdict_of
 
 SCHEMA = """
@@ -214,3 +215,13 @@ def test_names_of_every_kind(repository: TestRepository, database: Database, rol
     add_database_copy(repository, database)
     result = run_ok(MODULE, options(repository, database))
     assert result["verdict"] == "ok", (owner, result["findings"])
+
+
+def test_a_tablespace_of_its_own_is_not_needed_and_told(repository: TestRepository, database: Database) -> None:
+    with tablespace(database.server) as name:
+        database.execute(f"CREATE TABLE orders TABLESPACE {name} AS SELECT generate_series(1, 100) AS id")
+        run_ok("postgresql_backup", backup_options(database, repository, repository.folder / "staging"))
+        database.execute("DROP TABLE orders")
+    result = run_ok(MODULE, options(repository, database))
+    assert result["verdict"] == "ok", result["findings"]
+    assert [name in one["msg"] for one in result["findings"] if one["check"] == "tablespaces"] == [True]

@@ -14,7 +14,8 @@ from tests.support.backups import backup_options
 from tests.support.modules import run_failed, run_ok
 from tests.support.repositories import make_repository
 from tests.support.restores import MODULE, ROWS, Shop
-from tests.support.servers import Database, Roles, Server, random_name
+from tests.support.servers import Database, Roles, Server, administer, random_name
+from tests.support.tablespaces import tablespace
 
 
 @pytest.fixture
@@ -244,6 +245,28 @@ def test_a_hostile_name_of_the_database_itself(server: Server, role: Roles, tmp_
     finally:
         shop.remove()
         shop.database.drop()
+
+
+def test_tablespaces_are_those_of_the_copy(shop: Shop) -> None:
+    where = """SELECT s.spcname, coalesce(i.spcname, s.spcname)
+               FROM pg_database d JOIN pg_tablespace s ON s.oid = d.dattablespace,
+               pg_class c LEFT JOIN pg_tablespace i ON i.oid = c.reltablespace
+               WHERE d.datname = current_database() AND c.relname = 'orders_what'"""
+    move = sql.SQL("ALTER DATABASE {} SET TABLESPACE {}")
+    server, name = shop.database.server, sql.Identifier(shop.name)
+    with tablespace(server) as own, tablespace(server) as other:
+        administer(server, move.format(name, sql.Identifier(own)))
+        shop.database.execute(f"ALTER INDEX orders_what SET TABLESPACE {other}")
+        shop.copy()
+        shop.database.drop()
+        done = shop.restore()
+        assert shop.database.fetch(where) == [(own, other)] and statuses(done)["tablespaces"] == "ok"
+        shop.database.drop()
+    failed = shop.refused()
+    assert failed["failure"]["code"] == "tablespace_missing", failed
+    assert failed["failure"]["details"]["tablespaces"] == sorted([own, other]) and shop.family() == {}
+    done = shop.restore(tablespaces=False)
+    assert shop.database.fetch(where) == [("pg_default", "pg_default")] and statuses(done)["tablespaces"] == "warning"
 
 
 @pytest.mark.parametrize(

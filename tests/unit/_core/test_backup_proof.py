@@ -33,6 +33,7 @@ from plugins.module_utils._core.backup_proof import (
     newest_copy,
     newest_good_proof,
     staleness,
+    tablespaces_finding,
 )
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=timezone.utc)
@@ -50,6 +51,8 @@ STATE = DatabaseState(
     extensions={"hstore": "1.8", "plpgsql": "1.0"},
     objects={"table": 2, "constraint": 1},
     roles=("app", "postgres"),
+    tablespace="pg_default",
+    tablespaces=(),
 )
 MANIFEST = Manifest(
     **{name: getattr(STATE, name) for name in asdict(STATE)},
@@ -252,3 +255,9 @@ def test_the_newest_are_found() -> None:
         None,
         None,
     )
+
+
+def test_tablespaces_that_a_restore_needs_are_named() -> None:
+    assert tablespaces_finding(MANIFEST) == ()
+    (finding,) = tablespaces_finding(replace(MANIFEST, tablespace="fast", tablespaces=("pg_default", "slow")))
+    assert finding.status == "ok" and finding.value == 2 and "fast; slow" in finding.msg

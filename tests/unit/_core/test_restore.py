@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from plugins.module_utils._core.backup import Copy, Source
 from plugins.module_utils._core.backup_load import LoadError
-from plugins.module_utils._core.backup_manifest import Manifest, ServerState, TableState
+from plugins.module_utils._core.backup_manifest import Manifest, ServerState, TableState, read_manifest
 from plugins.module_utils._core.errors import OpsError
 from plugins.module_utils._core.restore import (
     already_restored,
@@ -25,8 +26,10 @@ from plugins.module_utils._core.restore_check import (
     check_needs,
     check_server,
     check_space,
+    check_tablespaces,
     check_use,
     check_wish,
+    home_tablespace,
 )
 from plugins.module_utils._core.restore_facts import DatabaseFacts, ServerFacts, SessionFacts, Wish
 from plugins.module_utils._core.restore_loss import LiveState, LiveTable, load_failure, measure
@@ -92,6 +95,8 @@ def manifest(**changes: Any) -> Manifest:
         "extensions": {"plpgsql": "1.0"},
         "objects": {},
         "roles": ("owner",),
+        "tablespace": "pg_default",
+        "tablespaces": (),
         "product": "shop",
         "host": "db1",
         "database": "shop",
@@ -188,6 +193,55 @@ def test_everything_that_is_missing_is_named() -> None:
     assert failure.value.details == {"roles": ["a", "b"], "extensions": ["postgis"]}
     assert code_of(check_needs, server(), manifest(extensions={"postgis": "3"})) == "extension_missing"
     check_needs(server(), manifest())
+
+
+SPACES = {"pg_default": False, "fast": True, "slow": True, "closed": False}
+HERE = database(1, "shop", tablespace="fast")
+
+
+@pytest.mark.parametrize(
+    ("live", "changes", "wanted", "home"),
+    [
+        (HERE, {}, [], "fast"),
+        (HERE, {"tablespaces": ("fast",), "tablespace": "gone"}, [], "fast"),
+        (HERE, {"tablespaces": ("fast", "slow")}, ["ok"], "fast"),
+        (HERE, {"tablespaces": ("gone", "pg_default")}, "tablespace_missing", "fast"),
+        (HERE, {"tablespaces": ("closed",)}, "insufficient_privilege", "fast"),
+        (HERE, {"tablespaces": ("pg_default",)}, "insufficient_privilege", "fast"),
+        (None, {}, [], "pg_default"),
+        (None, {"tablespace": ""}, [], "pg_default"),
+        (None, {"tablespace": "slow"}, ["ok"], "slow"),
+        (None, {"tablespace": "gone"}, "tablespace_missing", "gone"),
+        (None, {"tablespace": "closed"}, "insufficient_privilege", "closed"),
+        (None, {"tablespaces": ("pg_default",)}, [], "pg_default"),
+    ],
+)
+def test_tablespaces_must_be_there(
+    live: DatabaseFacts | None, changes: dict[str, Any], wanted: list[str] | str, home: str
+) -> None:
+    facts, copied = server(tablespaces=SPACES), manifest(**changes)
+    assert home_tablespace(WISH, copied, live) == home
+    if isinstance(wanted, str):
+        assert code_of(check_tablespaces, facts, WISH, copied, live) == wanted
+    else:
+        assert [finding.status for finding in check_tablespaces(facts, WISH, copied, live)] == wanted
+
+
+def test_tablespaces_that_are_not_asked_for_are_told() -> None:
+    anywhere, copied = replace(WISH, tablespaces=False), manifest(tablespace="gone", tablespaces=("fast", "lost"))
+    (here,) = check_tablespaces(server(tablespaces=SPACES), anywhere, copied, HERE)
+    (away,) = check_tablespaces(server(tablespaces=SPACES), anywhere, copied, None)
+    assert (here.status, here.value, away.status, away.value) == ("warning", 1, "warning", 3)
+    assert "lost goes into fast" in here.msg and "fast, gone, lost goes into pg_default" in away.msg
+    assert check_tablespaces(server(), anywhere, manifest(), HERE) == ()
+
+
+def test_copies_of_before_tablespaces_were_read() -> None:
+    facts = json.loads(manifest(tablespaces=("fast",)).to_json())
+    assert read_manifest(json.dumps(facts)).tablespaces == ("fast",)
+    del facts["tablespace"], facts["tablespaces"]
+    older = read_manifest(json.dumps(facts))
+    assert (older.tablespace, older.tablespaces) == ("", ()) and home_tablespace(WISH, older, None) == "pg_default"
 
 
 def test_who_is_in_the_way() -> None:
@@ -329,6 +383,7 @@ def test_a_loss_that_cannot_be_measured_is_unknown() -> None:
         ("server closed the connection unexpectedly", "server_gone"),
         ('role "x" does not exist', "role_missing"),
         ("permission denied for schema x", "insufficient_privilege"),
+        ('could not set "default_tablespace" to "x": ERROR: invalid value', "tablespace_missing"),
         ('relation "x" already exists', "load_failed"),
     ],
 )
