@@ -8,12 +8,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Mapping, Optional
 
 from .errors import InvalidValue
+from .number import parse_number
 from .timestamps import parse_rfc3339
 from .units import human_duration, rfc3339
 
@@ -78,11 +78,8 @@ def read_moment(raw: object, option: str) -> datetime:
 
 
 def _number(raw: object, option: str) -> float:
-    try:
-        number = float(str(raw))
-    except ValueError:
-        number = float("nan")
-    if isinstance(raw, bool) or not math.isfinite(number):
+    number = parse_number(raw)
+    if number is None:
         raise InvalidValue(f"{option} must be a number, not {str(raw)[:60]!r}")
     return number
 

@@ -11,10 +11,10 @@ Formats: proc(5), and Documentation/filesystems/proc.rst of the kernel.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Mapping, Optional
 
+from .number import parse_number
 from .redact import printable
 
 
@@ -119,22 +119,14 @@ def _averages(line: str) -> dict[str, float]:
 
 
 def _percent(text: str) -> Optional[float]:
-    number = _decimal(text)
+    number = parse_number(text)
     return number if number is not None and 0 <= number <= 100 else None
-
-
-def _decimal(text: str) -> Optional[float]:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def parse_load(text: str) -> Optional[Load]:
     """Return what /proc/loadavg says."""
     parts = text.split()
-    averages = [_decimal(part) for part in parts[:3]]
+    averages = [parse_number(part) for part in parts[:3]]
     numbers = [number for number in averages if number is not None and number >= 0]
     threads = whole(parts[3].partition("/")[2]) if len(parts) > 3 else None
     if len(numbers) != 3 or threads is None:
@@ -145,7 +137,7 @@ def parse_load(text: str) -> Optional[Load]:
 def parse_uptime(text: str) -> Optional[float]:
     """Return the seconds since the boot."""
     parts = text.split()
-    seconds = _decimal(parts[0]) if parts else None
+    seconds = parse_number(parts[0]) if parts else None
     return seconds if seconds is not None and seconds >= 0 else None
 
 

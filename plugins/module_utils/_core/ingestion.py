@@ -16,6 +16,7 @@ from typing import Any, Mapping, Optional, Sequence
 
 from .errors import InvalidValue
 from .limits import Limit
+from .number import number_of
 from .timestamps import parse_timestamp
 from .window import Window
 
@@ -160,12 +161,13 @@ def _read_number(value: Any, measure: str) -> Reading:
     if value is None:
         nothing = "the query returned nothing (NULL)"
         return Reading(problem=f"there is no event to judge: {nothing}" if measure in _PERCENT else nothing)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    number = number_of(value)
+    if number is None:
         return Reading(problem=f"the query returned {_shown(value)}, which is no number")
-    if value < 0 or (measure in _PERCENT and value > 100):
+    if number < 0 or (measure in _PERCENT and number > 100):
         wanted = "between 0 and 100" if measure in _PERCENT else "of 0 or more"
-        return Reading(problem=f"the query returned {value:g}, it must return a number {wanted}")
-    return Reading(number=float(value))
+        return Reading(problem=f"the query returned {number:g}, it must return a number {wanted}")
+    return Reading(number=number)
 
 
 def _read_moment(value: Any, zone: tzinfo) -> Reading:

@@ -8,11 +8,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any, Iterable, Mapping, NoReturn, Optional
 
 from .errors import InvalidValue
+from .number import parse_number
 from .units import parse_duration
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -77,11 +77,8 @@ class Entry:
         raw = self._raw.get(key)
         if raw is None:
             return None
-        try:
-            number = float(raw)
-        except (TypeError, ValueError):
-            number = float("nan")
-        if isinstance(raw, bool) or not math.isfinite(number):
+        number = parse_number(raw)
+        if number is None:
             self._refuse(key, f"must be a number, not {raw!r}")
         return number
 

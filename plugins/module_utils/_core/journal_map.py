@@ -9,12 +9,12 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import dataclass, field
 from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence
 
 from .journal import VERDICTS, FindingRow, SampleRow, State, StepRow, canonical_labels
+from .number import number_of
 from .redact import printable, redact_text, redact_value
 from .result import DONE, FAILED, OK, SKIPPED, UNKNOWN
 from .summary import follows_contract
@@ -174,7 +174,7 @@ def _done(facts: TaskFacts, action: Mapping[str, Any], step: Mapping[str, Any]) 
         action.get("target") or str(step.get("id")).partition(":")[2],
         status if status in (DONE, SKIPPED, FAILED) else FAILED,
         step.get("detail"),
-        _number(step.get("duration_seconds")) or 0.0,
+        number_of(step.get("duration_seconds")) or 0.0,
     )
 
 
@@ -214,11 +214,11 @@ def _findings(facts: TaskFacts, area: str, result: Mapping[str, Any]) -> Iterato
             area=area,
             check_name=_text(raw.get("check"), _NAME, facts.secrets),
             status=str(raw.get("status")) if raw.get("status") in VERDICTS else UNKNOWN,
-            value=_number(value),
+            value=number_of(value),
             value_text=_text(value, _NAME, facts.secrets),
             unit=_text(raw.get("unit"), 40),
-            warning=_number(raw.get("warning")),
-            critical=_number(raw.get("critical")),
+            warning=number_of(raw.get("warning")),
+            critical=number_of(raw.get("critical")),
             msg=_text(raw.get("msg"), _TEXT, facts.secrets),
         )
 
@@ -249,7 +249,7 @@ def _samples(facts: TaskFacts, rows: Sequence[Mapping[str, Any]]) -> tuple[tuple
 
 
 def _sample(facts: TaskFacts, raw: Mapping[str, Any]) -> Optional[SampleRow]:
-    value, metric, labels = _number(raw.get("value")), str(raw.get("metric")), raw.get("labels") or {}
+    value, metric, labels = number_of(raw.get("value")), str(raw.get("metric")), raw.get("labels") or {}
     if value is None or not _METRIC.fullmatch(metric) or not isinstance(labels, Mapping) or len(labels) > 16:
         return None
     texts = {_text(name, 100): _text(text, _NAME, facts.secrets) for name, text in labels.items()}
@@ -274,16 +274,6 @@ def _rows(result: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
 def _code(result: Mapping[str, Any]) -> str:
     failure = result.get("failure")
     return str(failure.get("code") or "failed") if isinstance(failure, Mapping) else ""
-
-
-def _number(value: Any) -> Optional[float]:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _text(value: Any, limit: int, secrets: Iterable[str] = ()) -> str:

@@ -13,6 +13,7 @@ from math import isnan
 from typing import Any, Mapping, Optional
 
 from .errors import InvalidValue
+from .number import parse_number
 from .result import CRITICAL, OK, UNKNOWN, WARNING
 
 _LEVELS = (WARNING, CRITICAL)
@@ -120,10 +121,7 @@ def check_limit(limit: Limit, option: str) -> Limit:
 def _number(raw: Any, option: str) -> Optional[float]:
     if raw is None:
         return None
-    try:
-        number = float(raw)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if isinstance(raw, bool) or isnan(number):
+    number = parse_number(raw, infinite=True)
+    if number is None:
         raise InvalidValue(f"{option} must be a number, not {raw!r}")
     return number

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from typing import Any, Optional
 
+from .number import parse_number
+
 CRITICAL, ERROR, WARNING, INFO = "critical", "error", "warning", "info"
 ERRORS = (CRITICAL, ERROR)
 
@@ -78,11 +80,11 @@ def level_of_value(value: Any) -> Optional[str]:
     """
     if isinstance(value, str) and not value.strip().isdigit():
         return _NAMES.get(value.strip().lower())
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+    number = parse_number(value)
+    if number is None:
         return None
-    number = int(value)
     if number < 8:
-        return level_of_priority(number)
+        return level_of_priority(int(number))
     names = ((60, CRITICAL), (50, ERROR), (40, WARNING))
     return next((name for least, name in names if number >= least), INFO)
 

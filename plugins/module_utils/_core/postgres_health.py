@@ -9,10 +9,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, Callable, Iterator, Optional
 
 from .counters import render_counters
+from .number import parse_number
 from .postgres_health_databases import look_at_ages, look_at_databases, look_at_prepared
 from .postgres_health_facts import START, Facts, Failure, Judge, Policy, Question, Row, Said, tidy
 from .postgres_health_replication import (
@@ -185,13 +185,7 @@ def _answer(facts: Facts, question: Question) -> Iterator[Said]:
 
 
 def _number(value: Any) -> Optional[float]:
-    if value is None or isinstance(value, (list, dict, bytes)):
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if isfinite(number) else None
+    return float(value) if isinstance(value, bool) else parse_number(value)  # a question may be one of true and false
 
 
 # --- the result ---------------------------------------------------------------------------------------------------

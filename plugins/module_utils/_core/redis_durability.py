@@ -11,9 +11,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Iterator, Mapping, Optional
 
+from .number import parse_number
 from .readings import Judge, Unread
 from .redact import printable
-from .redis_facts import RedisFacts, number_of
+from .redis_facts import RedisFacts
 from .result import CRITICAL, OK, WARNING, Finding
 from .units import count_of, human_duration, human_size
 
@@ -130,7 +131,7 @@ def _as_master(facts: RedisFacts, judge: Judge, replicas: list[Mapping[str, Any]
     lags: list[Finding] = []
     behind: list[Finding] = []
     for one in replicas:
-        lag, offset = number_of(one, "lag"), number_of(one, "offset")
+        lag, offset = parse_number(one.get("lag")), parse_number(one.get("offset"))
         if lag is not None:
             text = f"replica {label_of(one)} was heard of {human_duration(max(0.0, lag))} ago"
             lags += judge.reading("replication_lag", max(0.0, lag), "s", text)

@@ -8,11 +8,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from typing import Any, Mapping, Optional, Sequence, Union
 
+from .number import parse_number
 from .readings import Unread
 from .redact import printable
 
@@ -45,7 +45,7 @@ class RedisFacts:
 
     def number(self, name: str) -> Optional[float]:
         """Return a number of INFO; None when it is not there or no number."""
-        return number_of(self.info, name) if isinstance(self.info, Mapping) else None
+        return parse_number(self.info.get(name)) if isinstance(self.info, Mapping) else None
 
     def text(self, name: str) -> str:
         """Return a text of INFO, "" when it is not there."""
@@ -56,22 +56,6 @@ class RedisFacts:
         if isinstance(self.info, Unread):
             return self.info
         return Unread(f"this server's INFO does not tell {' and '.join(names)}")
-
-
-def number_of(info: Mapping[str, Any], name: str) -> Optional[float]:
-    """Return a number that is finite; servers and proxies send anything.
-
-    >>> number_of({"a": "1.5", "b": "nan", "c": True}, "a"), number_of({"b": "nan"}, "b")
-    (1.5, None)
-    """
-    value = info.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
 
 
 def parse_slow_log(answer: Any) -> Optional[tuple[SlowCommand, ...]]:
@@ -125,6 +109,6 @@ def databases_in(info: Mapping[str, Any]) -> list[tuple[int, int, int]]:
     found = []
     for name, value in info.items():
         if name.startswith("db") and name[2:].isdigit() and isinstance(value, Mapping):
-            keys, expires = number_of(value, "keys"), number_of(value, "expires")
+            keys, expires = parse_number(value.get("keys")), parse_number(value.get("expires"))
             found.append((int(name[2:]), int(keys or 0), int(expires or 0)))
     return sorted(found)

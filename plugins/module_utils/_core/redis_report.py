@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import Any, Iterator, Mapping, Optional
 
 from .counters import Growth
+from .number import parse_number
 from .readings import NAMED
 from .redis_durability import REPLICA, label_of, replicas_in
-from .redis_facts import RedisFacts, databases_in, number_of
+from .redis_facts import RedisFacts, databases_in
 from .samples import Sample
 
 _DATABASES = 16
@@ -44,7 +45,7 @@ def samples_of(facts: RedisFacts, counted: Mapping[str, Optional[Growth]]) -> It
         for index, keys, _expires in databases_in(facts.info)[:_DATABASES]:
             yield Sample("redis.keys", keys, "count", {**labels, "database": str(index)})
         for replica in replicas_in(facts.info)[:NAMED]:
-            lag = number_of(replica, "lag")
+            lag = parse_number(replica.get("lag"))
             if lag is not None:
                 yield Sample(
                     "redis.replication.lag", max(0.0, lag), "seconds", {**labels, "replica": label_of(replica)}
@@ -81,10 +82,10 @@ def render_redis(facts: RedisFacts) -> dict[str, Any]:
 
 
 def _render_replica(replica: Mapping[str, Any], here: Optional[float]) -> dict[str, Any]:
-    offset = number_of(replica, "offset")
+    offset = parse_number(replica.get("offset"))
     return {
         "address": label_of(replica),
         "state": str(replica.get("state", ""))[:40],
-        "lag_seconds": number_of(replica, "lag"),
+        "lag_seconds": parse_number(replica.get("lag")),
         "lag_bytes": max(0.0, here - offset) if here is not None and offset is not None else None,
     }

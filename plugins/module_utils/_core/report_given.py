@@ -8,12 +8,12 @@
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence, TypeVar
 
 from .backup import Source
 from .errors import InvalidValue
 from .journal import FindingRow
+from .number import number_of
 from .redact import printable
 from .report import SEVERITY, Backup, Forecast, History, Kpi
 from .report_format import duration
@@ -32,13 +32,6 @@ def epoch(text: Any) -> Optional[float]:
     """
     moment = parse_rfc3339(text)
     return None if moment is None else moment.timestamp()
-
-
-def number(value: Any) -> Optional[float]:
-    """Return a finite number, or None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if isfinite(value) else None
 
 
 def verdict_of(value: Any) -> str:
@@ -91,13 +84,13 @@ def _backup(source: Mapping[str, Any], findings: list[Mapping[str, Any]]) -> Bac
     label = Source(*(str(source.get(part, "")) for part in ("product", "host", "kind", "name"))).label()
     own = [one for one in findings if str(one.get("msg", "")).startswith(f"{label}: ")]
     bad = [one for one in own if verdict_of(one.get("status")) != OK]
-    limits = {str(one.get("check")): number(one.get("critical")) for one in own}
+    limits = {str(one.get("check")): number_of(one.get("critical")) for one in own}
     return Backup(
         source=shown(f"{source.get('product')} {source.get('name')}", _NAME),
         host=shown(source.get("host"), _NAME),
         kind=shown(source.get("kind"), _NAME),
         status=verdict_of(source.get("status")),
-        copies=int(number(source.get("copies")) or 0),
+        copies=int(number_of(source.get("copies")) or 0),
         taken=epoch(source.get("newest_taken")),
         proven=epoch(source.get("proven_at")),
         copy_limit=limits.get("backup_age"),
@@ -124,23 +117,23 @@ def _kpi(row: Mapping[str, Any]) -> Kpi:
     objective = row.get("objective")
     objective = objective if isinstance(objective, Mapping) else {}
     title = shown(row.get("title") or row["name"], _NAME)
-    window = number(objective.get("window_seconds"))
+    window = number_of(objective.get("window_seconds"))
     return Kpi(
         name=shown(row["name"], _NAME),
         title=title,
         status=verdict_of(row["status"]),
         msg=shown(row.get("msg")).removeprefix(f"{title}: "),
         unit=shown(row.get("unit"), 40),
-        value=number(row["value"]),
-        warning=number(row.get("warning")),
-        critical=number(row.get("critical")),
+        value=number_of(row["value"]),
+        warning=number_of(row.get("warning")),
+        critical=number_of(row.get("critical")),
         lower_is_worse=row.get("direction") == "lower_is_worse",
         owner=shown(row.get("owner"), _NAME),
         runbook=shown(row.get("runbook")),
         window="" if window is None else duration(window),
-        attainment=number(objective.get("attained")),
-        objective=number(objective.get("target")),
-        budget_left=number(objective.get("budget_left_percent")),
+        attainment=number_of(objective.get("attained")),
+        objective=number_of(objective.get("target")),
+        budget_left=number_of(objective.get("budget_left_percent")),
     )
 
 
@@ -172,17 +165,17 @@ def _forecast(row: Mapping[str, Any]) -> Forecast:
         status=verdict_of(row["status"]),
         msg=shown(row.get("msg")),
         unit=shown(row.get("unit"), 40),
-        value=number(row.get("level")),
-        limit=number(row.get("limit")),
-        days=number(reach.get("expected")),
-        days_low=number(reach.get("earliest")),
-        days_high=number(reach.get("latest")),
+        value=number_of(row.get("level")),
+        limit=number_of(row.get("limit")),
+        days=number_of(reach.get("expected")),
+        days_low=number_of(reach.get("earliest")),
+        days_high=number_of(reach.get("latest")),
         runbook=shown(row.get("runbook")),
         history=History(tuple(_dated(_row(plot, "dates"), _row(plot, "values")))),
         expected=tuple(
             (at, low, mean, high)
             for (at, mean), low, high in zip(_dated(_row(plot, "forecast_dates"), ahead[0]), ahead[1], ahead[2])
-            if number(low) is not None and number(high) is not None
+            if number_of(low) is not None and number_of(high) is not None
         ),
     )
 
@@ -195,7 +188,7 @@ def _row(plot: Mapping[str, Any], key: str) -> Sequence[Any]:
 def _dated(dates: Sequence[Any], values: Sequence[Any]) -> Iterator[tuple[float, float]]:
     """Yield values with their moments: noon of their days."""
     for date, raw in zip(dates, values):
-        at, value = epoch(f"{date}T12:00:00Z"), number(raw)
+        at, value = epoch(f"{date}T12:00:00Z"), number_of(raw)
         if at is not None and value is not None:
             yield at, value
 

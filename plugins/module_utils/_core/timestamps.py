@@ -93,8 +93,8 @@ def find_timestamp(head: str, zone: tzinfo, now: datetime) -> Optional[datetime]
 
 def from_epoch(number: float) -> Optional[datetime]:
     """Return the moment of seconds or milliseconds since 1970; None when no calendar has it."""
-    seconds = number / 1000 if abs(number) >= _MILLISECONDS_FROM else number
     try:
+        seconds = number / 1000 if abs(number) >= _MILLISECONDS_FROM else number
         return datetime.fromtimestamp(seconds, timezone.utc)
     except (ValueError, OverflowError, OSError):
         return None

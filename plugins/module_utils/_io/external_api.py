@@ -19,6 +19,7 @@ from .._core.errors import OpsError, TimedOut
 from .._core.external_api import Api, ApiReading, Call, Memory, OAuth, permit
 from .._core.http_answer import Answer, judge
 from .._core.limits import Limit
+from .._core.number import number_of
 from .._core.quota import Quota, read_quota, retry_at, spacing
 from .._core.redact import printable, redact_text
 from .._core.result import CRITICAL
@@ -242,5 +243,5 @@ def read_token(answer: Answer, began: float) -> _Token:
         raise _NoToken("the token endpoint answers 200, but without access_token", answer)
     if str(kind).lower() != "bearer":
         raise _NoToken("the token endpoint gives a token of another type than bearer", answer)
-    seconds = float(lasts) if isinstance(lasts, (int, float)) and not isinstance(lasts, bool) else 3600.0
-    return _Token(token, began + seconds - _TOKEN_MARGIN)
+    seconds = number_of(lasts)
+    return _Token(token, began + (3600.0 if seconds is None else seconds) - _TOKEN_MARGIN)

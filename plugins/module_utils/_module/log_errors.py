@@ -25,6 +25,7 @@ from .._core.log_errors import (
 )
 from .._core.log_lines import ACCESS, AUTO, FORMATS, JSON
 from .._core.log_state import BadState, State, parse_state, render_state
+from .._core.number import parse_number
 from .._core.result import DONE, FAILED, UNKNOWN, Action, Decision, Finding, Outcome, Step, partial_result
 from .._core.samples import LOGS, render_samples
 from .._core.units import parse_duration, parse_size, rfc3339
@@ -239,11 +240,8 @@ def _positive(params: Mapping[str, Any], option: str) -> float:
 def _usual(raw: Mapping[str, Any]) -> dict[str, float]:
     usual = {}
     for key, value in raw.items():
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = -1.0
-        if isinstance(value, bool) or not 0 <= number < float("inf"):
+        number = parse_number(value)
+        if number is None or number < 0:
             raise InvalidValue(f"usual[{key!r}] must be a number of errors per hour, not {value!r}")
         usual[str(key)] = number
     return usual

@@ -20,6 +20,11 @@ def test_a_level_that_is_null_is_never_reached() -> None:
     assert limit is not None and limit.judge(1e9) == "warning"
 
 
+def test_infinity_is_a_level_that_is_never_reached() -> None:
+    limit = read_limits({"disk": {"critical": float("inf")}}, DEFAULTS)["disk"]
+    assert limit is not None and limit.judge(1e9) == "warning"
+
+
 def test_a_check_can_be_switched_off() -> None:
     assert read_limits({"disk": False}, DEFAULTS)["disk"] is None
 

@@ -140,7 +140,7 @@ def test_a_line_is_as_bad_as_its_level(line: str, level: str | None) -> None:
     ("value", "level"),
     [("error", "error"), ("FATAL", "critical"), (50, "error"), (60, "critical"), (40, "warning"), (30, "info"),
      (3, "error"), ("4", "warning"), (2, "critical"), ("", None), (None, None), (True, None), ({}, None),
-     ("odd", None)],
+     ("odd", None), ("²", None), (float("inf"), None), (float("nan"), None), ([50], None)],
 )  # fmt: skip
 def test_a_structured_level_is_read(value: object, level: str | None) -> None:
     assert level_of_value(value) == level

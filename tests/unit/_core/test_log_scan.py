@@ -149,6 +149,12 @@ def test_json_lines_are_read_by_their_fields(
     assert (entry.level, entry.message, entry.at) == (level, message, at)
 
 
+@pytest.mark.parametrize("line", ['{"level":"²","msg":"error"}', '{"level":Infinity,"msg":"error"}',
+                                  '{"level":"error","time":1' + "0" * 400 + "}"])  # fmt: skip
+def test_a_number_that_no_machine_can_hold_does_not_end_the_reading(line: str) -> None:
+    assert scan(line + '\n{"level":"error","msg":"the next one"}\n').errors == 1 + line.startswith('{"level":"error"')
+
+
 def test_json_with_fields_of_its_own() -> None:
     reading = Reading(UTC, NOW, level_field="meta.sev", message_field="text", time_field="when")
     line = json.dumps({"meta": {"sev": "error"}, "text": "m", "when": "2026-11-21 14:30:00", "level": "info"})

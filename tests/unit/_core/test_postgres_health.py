@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -219,3 +220,14 @@ def test_answers_become_findings_and_samples_with_safe_labels() -> None:
     assert [found.status for found in said(decision, "custom_orders")] == ["warning", "unknown"]
     (sample,) = [one for one in decision.extra["samples"] if one["metric"] == "business.orders"]
     assert sample["labels"] == {"shop": "eu", "country": "x\\x1b[31m\\n<script>"} and "\x1b" not in decision.msg
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(True, 1), (Decimal("7.5"), 7.5), ("7", 7), (None, None), ([7], None), (b"7", None), (float("inf"), None)],
+)
+def test_the_answer_to_a_question_may_be_true_or_false(value: object, shown: float | None) -> None:
+    question = Question("orders", "SELECT 1", "count", Limit(50, 90), "business", {})
+    decision = decide(replace(seen("x"), rows={"question:orders": [{"value": value}]}), policy(questions=(question,)))
+    (finding,) = said(decision, "custom_orders")
+    assert (finding.value, finding.status) == (shown, "unknown" if shown is None else "ok")

@@ -89,6 +89,7 @@ def test_no_text_is_too_strange(text: str) -> None:
 def test_seconds_and_milliseconds_are_told_apart() -> None:
     assert from_epoch(1795271400) == from_epoch(1795271400000) == NOW
     assert from_epoch(1e300) is None and from_epoch(float("nan")) is None
+    assert from_epoch(10**400) is None and from_epoch(float("inf")) is None
 
 
 @pytest.mark.parametrize(
