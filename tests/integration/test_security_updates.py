@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from plugins.module_utils._io import security_apt
+from plugins.module_utils._io.clock import SystemClock
+from plugins.module_utils._io.command import Completed, SystemCommands
 from tests.support.debian import SECURITY, STABLE, TOOLS, Debian
 from tests.support.modules import run_failed, run_ok
 
@@ -56,6 +59,39 @@ def test_what_is_pending_is_reported_and_nothing_is_done(debian: Debian) -> None
     assert by_check(result)["security_updates"] == "warning" and by_check(result)["package_lists"] == "ok"
     assert result["before"] == result["after"] == {"pending": 1, "versions": {}}
     assert debian.snapshot() == before
+
+
+class CountedCommands(SystemCommands):
+    """The programs of this host; what was asked of apt is kept."""
+
+    def __init__(self) -> None:
+        self.asked: list[Sequence[str]] = []
+
+    def run(self, argv: Sequence[str], **options: Any) -> Completed:
+        if "policy" in argv:
+            self.asked.append(argv)
+        return super().run(argv, **options)
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_what_apt_parsed_is_kept_for_the_look_where_the_host_keeps_nothing(
+    debian: Debian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: bool
+) -> None:
+    """As in images of containers; when there is no room for it, the look only takes longer."""
+    with (tmp_path / "apt.conf").open("a") as config:
+        config.write('Dir::Cache::pkgcache "";\nDir::Cache::srcpkgcache "";\n')
+    if not room:
+        monkeypatch.setattr(security_apt, "_CACHE_ROOM", 10**18)
+    commands = CountedCommands()
+    manager = security_apt.Apt(commands, SystemClock(), ("*",))
+    facts = manager.read(None)
+    kept = {
+        next((Path(word.partition("=")[2]) for word in argv if "::pkgcache=" in word), None) for argv in commands.asked
+    }
+    assert len(commands.asked) == 2 and [update.name for update in facts.updates] == ["openssl", "tree"]
+    assert len(kept) == 1 and all(file.stat().st_size for file in kept if file) and (None not in kept) == room
+    manager.close()
+    assert not any(file.exists() for file in kept if file)
 
 
 def test_check_mode_shows_the_plan_the_real_run_carries_it_out_and_the_second_has_nothing_to_do(debian: Debian) -> None:

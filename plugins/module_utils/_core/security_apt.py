@@ -35,7 +35,7 @@ AUDIT = ("dpkg", "--audit")
 ARCHITECTURE = ("dpkg", "--print-architecture")
 PATHS = (
     *("apt-config", "shell", "lists", "Dir::State::lists/d", "archives", "Dir::Cache::archives/d"),
-    *("status", "Dir::State::status/f"),
+    *("status", "Dir::State::status/f", "pkgcache", "Dir::Cache::pkgcache/f"),
 )
 SOURCES = ("apt-cache", "policy")
 INDEXES = (
@@ -84,11 +84,17 @@ def update_command(lists: Optional[str] = None, cache: Optional[str] = None) -> 
     return ("apt-get", "--quiet", "-o", "APT::Update::Error-Mode=any", "-o", "Acquire::Retries=1", *own, "update")
 
 
-def with_lists(argv: Sequence[str], lists: Optional[str]) -> tuple[str, ...]:
-    """Return a reading command that looks at other package lists than the system's."""
-    if lists is None:
-        return tuple(argv)
-    return (argv[0], "-o", f"Dir::State::lists={lists}", "-o", "Dir::Cache::pkgcache=", *argv[1:])
+def reading(argv: Sequence[str], lists: Optional[str] = None, cache: Optional[str] = None) -> tuple[str, ...]:
+    """Return a reading command that looks at other package lists than the system's, or keeps its cache elsewhere.
+
+    The system's cache is of the system's lists; without any, each command parses all lists anew.
+    """
+    places = [f"Dir::State::lists={lists}"] if lists else []
+    if cache:
+        places += [f"Dir::Cache::{name}={cache}/{name}.bin" for name in ("pkgcache", "srcpkgcache")]
+    elif lists:
+        places.append("Dir::Cache::pkgcache=")
+    return (argv[0], *(word for place in places for word in ("-o", place)), *argv[1:])
 
 
 def install_words(updates: Iterable[Update]) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from .service_launch import launch
 _LOOK_SECONDS = 180.0
 _UPDATE_SECONDS = 600.0
 _WAIT_SECONDS = 1.0
+_CACHE_ROOM = 500_000_000  # bytes; Debian's own lists parsed take 60 MB, twice
 _FLOCK = "hhqqi"  # struct flock of a 64-bit Linux, fcntl(2): type, whence, start, length, pid
 
 Launch = Callable[[Sequence[str], float, Optional[Mapping[str, str]]], Completed]
@@ -46,11 +47,14 @@ class Apt:
         self._launch = launcher
         self._scratch: Optional[tempfile.TemporaryDirectory[str]] = None
         self._lists: Optional[str] = None
+        self._cache: Optional[str] = None
         self._packages: Mapping[str, Package] = {}
 
     def read(self, refresh_after: Optional[float]) -> SecurityFacts:
         """Return what is pending; lists older than ``refresh_after`` seconds are renewed in a private copy first."""
         paths = apt.parse_paths(self._look(apt.PATHS))
+        if not paths.get("pkgcache"):
+            self._keep_cache()
         age = self._lists_age(Path(paths["lists"]))
         problem, refresh = "", ()  # type: tuple[str, tuple[str, ...]]
         if refresh_after is not None and (age is None or age >= refresh_after):
@@ -58,8 +62,8 @@ class Apt:
             refresh = () if problem else apt.update_command()
         broken = apt.parse_audit(self._look(apt.AUDIT))
         self._packages = self._dpkg()
-        sources = apt.parse_sources(self._look(apt.with_lists(apt.SOURCES, self._lists)))
-        offers = apt.parse_offers(self._look(apt.with_lists((*apt.SOURCES, *self._packages), self._lists)))
+        sources = apt.parse_sources(self._read(apt.SOURCES))
+        offers = apt.parse_offers(self._read((*apt.SOURCES, *self._packages)))
         return SecurityFacts(
             manager="apt",
             updates=apt.pending(offers, sources, self._packages, self._origins),
@@ -133,15 +137,34 @@ class Apt:
         self._run(argv, seconds, "install security updates")
 
     def close(self) -> None:
-        """Remove the private package lists."""
+        """Remove the private package lists and their cache."""
         if self._scratch is not None:
             self._scratch.cleanup()
 
     def _look(self, argv: Sequence[str]) -> str:
         return self._commands.run(argv, timeout=_LOOK_SECONDS).stdout
 
+    def _read(self, argv: Sequence[str]) -> str:
+        return self._look(apt.reading(argv, self._lists, self._cache))
+
+    def _folder(self) -> Path:
+        """Return a folder of our own, which others may read: there is nothing secret in package lists."""
+        if self._scratch is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="oncall-apt-")
+            Path(self._scratch.name).chmod(0o755)  # apt downloads as its own user
+        return Path(self._scratch.name)
+
+    def _keep_cache(self) -> None:
+        """Let the commands of this look share what apt has parsed, where the host keeps none (images of containers).
+
+        Without room it costs time only: apt fails when it cannot write a cache that it was told to keep.
+        """
+        folder = self._folder()
+        if shutil.disk_usage(folder).free > _CACHE_ROOM:
+            self._cache = str(folder)
+
     def _simulate(self, updates: Sequence[Update]) -> Completed:
-        argv = apt.with_lists(apt.simulate_command(updates), self._lists)
+        argv = apt.reading(apt.simulate_command(updates), self._lists, self._cache)
         return self._commands.run(argv, timeout=_LOOK_SECONDS, check=False)
 
     def _run(self, argv: Sequence[str], seconds: float, attempt: str) -> None:
@@ -162,9 +185,7 @@ class Apt:
 
     def _renew_copy(self, lists: Path) -> str:
         """Make private package lists as the archives have them now; return why that failed, or nothing."""
-        self._scratch = tempfile.TemporaryDirectory(prefix="oncall-apt-")
-        root = Path(self._scratch.name)
-        root.chmod(0o755)  # apt downloads as its own user; there is nothing secret in package lists
+        root = self._folder()
         own, cache = root / "lists", root / "cache"
         with contextlib.suppress(shutil.Error, OSError):  # a copy only saves downloads
             shutil.copytree(lists, own, ignore=shutil.ignore_patterns("lock", "partial", "auxfiles"))
@@ -179,6 +200,7 @@ class Apt:
         if done.rc != 0:
             return f"the package lists could not be renewed: {_reason(done)}"
         self._lists = str(own)
+        self._keep_cache()
         return ""
 
     def _lists_age(self, lists: Path) -> Optional[float]:
@@ -188,7 +210,7 @@ class Apt:
         of the last change of the release file's inode is that of the last good answer (tried with apt 2.6).
         """
         known = []
-        for line in self._look(apt.INDEXES).splitlines():
+        for line in self._read(apt.INDEXES).splitlines():
             *names, filename = line.split("|")
             if apt.is_security(names, self._origins):
                 known.append(_release_file(lists, Path(filename).name))
@@ -199,9 +221,9 @@ class Apt:
     def _rooms(self, updates: Sequence[Update], changes: Sequence[Change]) -> tuple[Room, ...]:
         """Return the room that the downloads, the unpacked files and a new kernel need, by file system."""
         archives = Path(apt.parse_paths(self._look(apt.PATHS))["archives"])
-        download = apt.parse_sizes(self._look(apt.with_lists(apt.uris_command(updates), self._lists)))
+        download = apt.parse_sizes(self._read(apt.uris_command(updates)))
         names = [f"{change.name}={change.new}" for change in changes]
-        shown = self._look(apt.with_lists(("apt-cache", "show", *names), self._lists)) if names else ""
+        shown = self._read(("apt-cache", "show", *names)) if names else ""
         sizes = apt.parse_installed_sizes(shown)
         growth = sum(max(0, size - self._size_of(name)) for name, size in sizes.items())
         unpacked = growth + max(sizes.values(), default=0)  # dpkg writes the new files beside the old ones

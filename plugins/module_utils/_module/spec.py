@@ -9,7 +9,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Mapping
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator, ValidationResult
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,11 @@ class ArgumentSpec:
             "required_if": self.required_if,
             "no_log": self.opaque,
         }
+
+    def validate(self, options: Mapping[str, Any]) -> ValidationResult:
+        """Read options as AnsibleModule does, where there is no module of its own for them."""
+        rules = {name: rule for name, rule in self.to_kwargs().items() if name not in ("argument_spec", "no_log")}
+        return ArgumentSpecValidator(self.options, **rules).validate(dict(options))
 
 
 def progress_spec() -> ArgumentSpec:

@@ -21,9 +21,9 @@ from plugins.module_utils._core.security_apt import (
     parse_sizes,
     parse_sources,
     pending,
+    reading,
     simulate_command,
     update_command,
-    with_lists,
 )
 from plugins.module_utils._core.security_updates import Change, Package, Update
 
@@ -180,8 +180,12 @@ def test_commands_are_exact() -> None:
     )
     assert simulate_command(fixes)[-5:] == ("--only-upgrade", "--no-remove", "install", "a=2", "b=3")
     assert update_command()[-1] == "update" and "APT::Update::Error-Mode=any" in update_command()
-    assert with_lists(("apt-cache", "policy"), None) == ("apt-cache", "policy")
-    assert with_lists(("apt-cache", "policy"), "/x")[1:3] == ("-o", "Dir::State::lists=/x")
+    assert reading(("apt-cache", "policy")) == ("apt-cache", "policy")
+    own = ("-o", "Dir::State::lists=/x", "-o", "Dir::Cache::pkgcache=")
+    assert reading(("apt-cache", "policy"), "/x") == ("apt-cache", *own, "policy")
+    kept = ("-o", "Dir::Cache::pkgcache=/c/pkgcache.bin", "-o", "Dir::Cache::srcpkgcache=/c/srcpkgcache.bin")
+    assert reading(("apt-cache", "policy"), None, "/c") == ("apt-cache", *kept, "policy")
+    assert reading(("apt-cache", "policy"), "/x", "/c") == ("apt-cache", *own[:2], *kept, "policy")
 
 
 @pytest.mark.parametrize(
