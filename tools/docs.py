@@ -91,11 +91,16 @@ def plays_of(playbook: Path) -> Iterator[Play]:
 
 
 def role_steps(tasks: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Yield role and step of all tasks, those in blocks too; what only handles a failure is no step."""
+    """Yield role and step of all tasks, those in blocks too; what only handles a failure is no step.
+
+    A step that is made of another role's is followed by that.
+    """
     for task in tasks:
         for key in _ROLE_KEYS:
             if key in task:
-                yield task[key]["name"].rpartition(".")[2], task[key].get("tasks_from", "main")
+                role, step = task[key]["name"].rpartition(".")[2], task[key].get("tasks_from", "main")
+                yield role, step
+                yield from role_steps(load(ROOT / "roles" / role / "tasks" / f"{step}.yml"))
         for key in _BLOCK_KEYS:
             if key != "rescue":
                 yield from role_steps(task.get(key, []))

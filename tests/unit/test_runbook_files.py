@@ -82,8 +82,16 @@ def test_a_runbook_takes_the_lock_last_and_gives_it_back_whatever_tags_are_asked
     steps = [(step, set(play["tags"])) for play in plays for _role, step in docs.role_steps(play["tasks"])]
     preflight = [step for step, tags in steps if "preflight" in tags]
     assert preflight[-1] == "lock"
-    assert all("always" in tags for step, tags in steps if step in ("lock", "release", "conclude", "window", "host"))
-    assert [step for step, _tags in steps][-2:] == ["release", "conclude"]
+    assert all("always" in tags for step, tags in steps if step in ("lock", "finish", "window", "host"))
+    (end,) = [step for step, tags in steps if "report" in tags and step != "main"]
+    assert end == "finish"
+
+
+def test_a_run_ends_with_the_lock_given_back_and_then_with_what_failed() -> None:
+    finish = yaml.safe_load((ROOT / "roles/preflight/tasks/finish.yml").read_text())
+    report, *end = finish
+    assert list(docs.role_steps(report["block"])) == [("report", "main")] and report["rescue"]
+    assert [task["ansible.builtin.import_tasks"] for task in end] == ["release.yml", "conclude.yml"]
 
 
 @pytest.mark.parametrize("path", METADATA, ids=named(METADATA))

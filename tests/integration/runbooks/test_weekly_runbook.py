@@ -256,6 +256,14 @@ def test_a_full_disk_stops_the_run(product: Product) -> None:
 
 
 @newest
+def test_a_report_that_cannot_be_written_fails_the_run_and_keeps_no_lock(product: Product) -> None:
+    product.write_inventory(report_dest=str(product.folder / "reports"), report_product="")
+    run = product.playbooks.run(WEEKLY, "--tags", "report")
+    assert run.rc == 2 and "product must not be empty" in run.page, run.output
+    assert set(run.summary["hosts"]) == {"app1", "db1"} and product.leases() == []
+
+
+@newest
 def test_an_inventory_without_any_group_is_no_error(product: Product) -> None:
     product.playbooks.write_inventory({"other": {"x": {}}})
     run = product.playbooks.run(WEEKLY)
