@@ -138,10 +138,10 @@ class CallbackModule(CallbackBase):
 
     def _note(self, result: Any, failed: bool) -> None:
         host, task, duration = result.host.get_name(), result.task, self._duration(result)
-        parts = parts_of(result.result, failed)
+        parts, name = parts_of(result.result, failed), task.name or task.get_name()  # without the role's name before it
         took = duration if len(parts) == 1 else 0.0  # of a loop's items only the sum is known
         for part, part_failed in parts:
-            line = line_of(host, self._step(task), task.get_name(), part, took, part_failed, meaning_of_plan(task))
+            line = line_of(host, self._step(task), name, part, took, part_failed, meaning_of_plan(task))
             self._add(line, task, part)
 
     def _add(self, line: Optional[Line], task: Any, part: Mapping[str, Any]) -> None:

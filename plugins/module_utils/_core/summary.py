@@ -142,9 +142,15 @@ def items_of(result: Mapping[str, Any], failed: bool) -> list[tuple[Mapping[str,
 
 
 def parts_of(result: Mapping[str, Any], failed: bool) -> list[tuple[Mapping[str, Any], bool]]:
-    """Return the results that are told apart, each with whether it failed: of a loop's items, of several areas."""
+    """Return the results that are told apart, each with whether it failed: of a loop's items, of several areas.
+
+    A foreign task's loop that went well is told as one: its items have nothing to say of their own.
+    """
+    items = items_of(result, failed)
+    if len(items) > 1 and not any(bad or follows_contract(item) or "areas" in item for item, bad in items):
+        return [(result, False)]
     found: list[tuple[Mapping[str, Any], bool]] = []
-    for item, item_failed in items_of(result, failed):
+    for item, item_failed in items:
         areas = item.get("areas")
         if isinstance(areas, Mapping) and areas and all(isinstance(area, Mapping) for area in areas.values()):
             found += [(area, item_failed) for area in areas.values()]

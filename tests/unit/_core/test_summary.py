@@ -17,6 +17,7 @@ from plugins.module_utils._core.summary import (
     Summary,
     as_json,
     line_of,
+    parts_of,
     todos,
     unreachable_line,
 )
@@ -106,6 +107,15 @@ def test_in_check_mode_the_plan_is_told_and_what_it_mends_needs_nobody() -> None
     line = read({**PENDING, "status": "warning", "findings": [finding("x", "warning", "dead rows")]}, check=True)
     assert line is not None and line.planned == 2 and line.details[0] == "vacuum public.t1: dead"
     assert todos(Summary("w", (line,), check_mode=True)) == ()
+
+
+def test_a_loop_of_a_foreign_task_is_one_line_unless_something_failed() -> None:
+    good, bad = {"changed": True, "item": "a"}, {"changed": False, "failed": True, "msg": "no room", "item": "b"}
+    loop = {"changed": True, "results": [good, {**good, "item": "b"}], "msg": "All items completed"}
+    assert parts_of(loop, False) == [(loop, False)]
+    assert read(loop) == Line("db1", "maintenance", "ok", "Tables are vacuumed", True, duration_seconds=12.0)
+    assert parts_of({**loop, "results": [good, bad]}, True) == [(good, False), (bad, True)]
+    assert parts_of({**loop, "results": [WORK, PENDING]}, False) == [(WORK, False), (PENDING, False)]
 
 
 def test_work_that_is_left_is_a_warning() -> None:
