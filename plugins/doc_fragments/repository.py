@@ -28,6 +28,14 @@ options:
       - All of their values count as secrets.
     type: dict
     default: {}
+  repository_ssh_config:
+    description:
+      - Configuration file of ssh for a repository at C(sftp:), instead of the user's own. It says with which key the host
+        logs in, and by which keys the other one is known (C(IdentityFile), C(UserKnownHostsFile), C(Port), C(ProxyJump) and
+        so on). Other repositories don't use it.
+      - Nothing is ever asked. A host key that is not known, or is another one than before, is refused
+        (V(host_key_refused)).
+    type: path
   restic_path:
     description: The program to run.
     type: path
@@ -44,8 +52,8 @@ requirements:
 notes:
   - >-
     A failure of the repository has C(failure.code): V(repository_missing), V(repository_locked), V(wrong_key),
-    V(repository_damaged), V(repository_unreachable), V(disk_full), V(insufficient_privilege), V(incomplete),
-    V(command_missing), V(timed_out), V(restic_failed).
+    V(repository_damaged), V(repository_unreachable), V(host_key_refused), V(disk_full), V(insufficient_privilege),
+    V(incomplete), V(command_missing), V(timed_out), V(restic_failed).
 """
 
     # Whose copy it is.

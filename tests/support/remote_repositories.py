@@ -33,6 +33,7 @@ class RemoteRepository:
     environment: dict[str, str] = field(repr=False)
     files: Path
     cache: Path
+    ssh_config: str = ""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -41,11 +42,17 @@ class RemoteRepository:
             "repository_password": PASSWORD,
             "repository_environment": self.environment,
             "restic_cache_dir": str(self.cache),
+            **({"repository_ssh_config": self.ssh_config} if self.ssh_config else {}),
         }
 
     def catalog(self) -> Catalog:
         where = Repository(
-            self.location, PASSWORD, environment=self.environment, cache_dir=str(self.cache), timeout=600
+            self.location,
+            PASSWORD,
+            environment=self.environment,
+            cache_dir=str(self.cache),
+            ssh_config=self.ssh_config,
+            timeout=600,
         )
         return Restic(where).catalog()
 

@@ -20,6 +20,7 @@ from .units import count_of, human_duration, rfc3339
 READINGS: Mapping[str, str] = {
     "repository_damaged": CRITICAL,
     "repository_unreachable": UNKNOWN,
+    "host_key_refused": UNKNOWN,
     "repository_locked": UNKNOWN,
     "timed_out": UNKNOWN,
 }

@@ -21,6 +21,7 @@ from .backup import Snapshot
 from .timestamps import parse_rfc3339
 
 INCOMPLETE = 3  # exit code of a backup that could not read everything, and wrote a snapshot all the same
+HOST_KEY_REFUSED = "host_key_refused"
 FULL = "no space left on device"
 
 _UNREADABLE = re.compile(r"(?:could not|failed to) load snapshot ([0-9a-f]{8,64})")
@@ -43,6 +44,7 @@ _HINTS = {
     "disk_full": "make room where the repository or the staging folder lies",
     "insufficient_privilege": "give the user the right to read and write there",
     "repository_unreachable": "check address, credentials and network of the repository",
+    HOST_KEY_REFUSED: "ask its owner whether the server's key is right, by another way; only then mend known_hosts",
     "incomplete": "a part of the copy is missing; choose another one",
     "restic_failed": "read the text; run restic by hand with the same environment",
 }
@@ -56,6 +58,7 @@ _BY_WORDS = (
     ((FULL, "disk quota exceeded"), "disk_full"),
     (("wrong password or no key found", "resolving password failed"), "wrong_key"),
     (("repository is already locked", "unable to create lock"), "repository_locked"),
+    (("host key verification failed", "remote host identification has changed"), HOST_KEY_REFUSED),
     # Before damage: what could not be fetched is not damaged for that.
     (("connection refused", "no such host", "i/o timeout", "dial tcp", "ssh command exited", "unable to start the sftp",
       "access denied", "invalidaccesskeyid", "access key id you provided", "signaturedoesnotmatch",

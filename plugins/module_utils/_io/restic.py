@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,8 +22,10 @@ from .._core.errors import OpsError, TimedOut
 from .._core.redact import printable, redact_text
 from .._core.restic import (
     FULL,
+    HOST_KEY_REFUSED,
     INCOMPLETE,
     Listing,
+    Meaning,
     Written,
     meaning_of,
     read_message,
@@ -30,10 +33,12 @@ from .._core.restic import (
     read_unreadable,
     read_written,
 )
+from .._core.sftp import sftp_command
 from .command import Completed
 from .process import LineKeeper, Program, deadline, follow, started
 
 _QUICK_SECONDS = 300.0
+_SSH_SECONDS = 30.0
 _FULL_BYTES = 32 << 20  # two of its packs
 
 
@@ -56,6 +61,7 @@ class Repository:
     environment: Mapping[str, str] = field(default_factory=dict)
     restic: str = "restic"
     cache_dir: str = ""
+    ssh_config: str = ""
     timeout: float = 6 * 3600.0
 
 
@@ -282,7 +288,9 @@ class Restic:
             environment["RESTIC_PASSWORD"] = repository.password
         if repository.cache_dir:
             environment["RESTIC_CACHE_DIR"] = repository.cache_dir
-        return Program([repository.restic, *arguments], env=environment, cwd=cwd)
+        command = sftp_command(repository.location, repository.ssh_config) if repository.ssh_config else ""
+        options = ["-o", f'"sftp.command={command}"'] if command else []  # restic reads it as a line of CSV
+        return Program([repository.restic, arguments[0], *options, *arguments[1:]], env=environment, cwd=cwd)
 
     def require_success(self, program: Program, completed: Completed) -> None:
         """Raise what a program of this repository meant when it ended badly."""
@@ -292,12 +300,29 @@ class Restic:
         if meaning.code == RepositoryFailed.default_code and self._is_nearly_full():
             # restic 0.14 sometimes crashes over a full disk without a word about it
             meaning, said = meaning_of(1, FULL), f"the disk of the repository is full: {said}"
+        elif meaning.code == "repository_unreachable":
+            meaning, said = self._why_unreachable(meaning, said)
         raise RepositoryFailed(
             f"{' '.join(program.argv[:2])}: {said}",
             code=meaning.code,
             hint=meaning.hint,
             details={"rc": completed.rc},
         )
+
+    def _why_unreachable(self, meaning: Meaning, said: str) -> tuple[Meaning, str]:
+        """Let ssh say why it did not connect: restic often ends before it has passed that on."""
+        repository = self.repository
+        with contextlib.suppress(OpsError):
+            command = shlex.split(sftp_command(repository.location, repository.ssh_config))
+            if not command:
+                return meaning, said
+            answer = follow(Program(command, env=repository.environment), timeout=_SSH_SECONDS, check=False)
+            own = meaning_of(1, answer.stderr)
+            if own.code == HOST_KEY_REFUSED:
+                meaning = own
+            if answer.rc != 0:
+                said = f"{said} / ssh: {_said(answer)}"
+        return meaning, said
 
     def _is_nearly_full(self) -> bool:
         place = local_path(self.repository.location)

@@ -24,6 +24,7 @@ def repository_spec() -> ArgumentSpec:
             "repository_password": {"type": "str", "no_log": True},
             "repository_password_file": {"type": "path", "no_log": False},
             "repository_environment": {"type": "dict", "default": {}, "no_log": True},
+            "repository_ssh_config": {"type": "path"},
             "restic_path": {"type": "path", "default": "restic"},
             "restic_cache_dir": {"type": "path"},
             "transfer_timeout": {"type": "str", "default": "6h"},
@@ -46,6 +47,7 @@ def repository_of(params: Mapping[str, Any]) -> Repository:
         environment={str(key): str(value) for key, value in params["repository_environment"].items()},
         restic=params["restic_path"],
         cache_dir=params["restic_cache_dir"] or "",
+        ssh_config=params["repository_ssh_config"] or "",
         timeout=parse_duration(params["transfer_timeout"], "transfer_timeout"),
     )
 

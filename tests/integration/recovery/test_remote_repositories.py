@@ -1,11 +1,11 @@
-"""Backup, catalog, verification and restore of a database over S3 and SFTP, as over a local folder."""
+"""Backup, catalog, verification and restore of a database over S3, SFTP and ssh, as over a local folder."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +25,7 @@ from tests.support.remote_repositories import (
 from tests.support.repositories import TestRepository
 from tests.support.restores import ROWS, Shop
 from tests.support.servers import Database
+from tests.support.sshd import Sshd, sshd_place
 from tests.support.verify import options as verify_options
 
 pytestmark = pytest.mark.majors(minimum=18)  # the modules' own tests run on every major
@@ -32,7 +33,21 @@ SECRETS = (PASSWORD, KEY)
 Make = Callable[[Path], AbstractContextManager[RemoteRepository]]
 
 
-@pytest.fixture(params=[s3_repository, sftp_repository], ids=["s3", "sftp"])
+@contextmanager
+def ssh_repository(folder: Path) -> Iterator[RemoteRepository]:
+    """Give a place behind a real sshd."""
+    client = folder / "client"
+    client.mkdir()
+    with sshd_place(client) as place, place.running():
+        yield over_ssh(place, folder / "cache")
+
+
+def over_ssh(place: Sshd, cache: Path) -> RemoteRepository:
+    location = f"sftp:{place.user}@vault:{place.files}/shop"
+    return RemoteRepository(location, {}, place.files / "shop", cache, str(place.config))
+
+
+@pytest.fixture(params=[s3_repository, sftp_repository, ssh_repository], ids=["s3", "sftp", "ssh"])
 def repository(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestRepository]:
     make: Make = request.param
     with make(tmp_path) as made:
@@ -69,6 +84,31 @@ def test_there_and_back(shop: Shop, mode: str) -> None:
     assert any(line.startswith("restic backup") for line in lines.seen)
     shown = "\n".join(lines.seen) + json.dumps(results)
     assert [secret for secret in SECRETS if secret in shown] == []
+
+
+def files_of(repository: RemoteRepository) -> list[str]:
+    return sorted(str(path) for path in repository.files.rglob("*") if path.is_file())
+
+
+def test_another_host_key_is_refused(database: Database, tmp_path: Path) -> None:
+    with sshd_place(tmp_path) as place:
+        good = over_ssh(place, tmp_path / "cache")
+        asked = backup_options(database, cast(TestRepository, good), tmp_path / "staging")
+        with place.running():
+            run_ok("postgresql_backup", asked)
+        before = files_of(good)
+        place.change_host_key()
+        with place.running():
+            for known in (True, False):
+                if not known:
+                    (tmp_path / "known_hosts").unlink()
+                failed = run_failed("postgresql_backup", asked)
+                assert failed["failure"]["code"] == "host_key_refused", failed
+                looked = run_ok("backup_catalog_info", good.options)
+                assert looked["status"] == "unknown" and looked["copies"] == [], looked
+            assert files_of(good) == before and not (tmp_path / "known_hosts").exists()
+            place.trust()
+            run_ok("postgresql_backup", asked)
 
 
 def test_a_place_that_cannot_be_reached_is_not_an_empty_one(shop: Shop) -> None:

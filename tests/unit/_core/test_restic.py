@@ -19,6 +19,8 @@ from plugins.module_utils._core.restic import Written, meaning_of, read_message,
         (1, "Save(<data/1>) returned error: write /r/data: no space left on device", "disk_full"),
         (1, "Fatal: load <snapshot/e5>: invalid data returned", "repository_damaged"),
         (1, "ciphertext verification failed", "repository_damaged"),
+        (1, "subprocess ssh: Host key verification failed.\nFatal: unable to open repository at sftp:vault:/x: unable "
+            "to start the sftp session, error: EOF", "host_key_refused"),
         (1, "Fatal: dial tcp 10.0.0.1:443: connect: connection refused", "repository_unreachable"),
         (1, "Fatal: unable to open config file: Stat: The Access Key Id you provided does not exist in our records.\n"
             "Is there a repository at the following location?\ns3:http://h/b", "repository_unreachable"),
