@@ -280,8 +280,8 @@ def test_without_the_right_to_read_it_says_which(events: Database, role: Roles) 
         events, TABLE, {"name": "own", "queries": {"events": "SELECT count(*) FROM public.events"}}, user=stranger
     )
     assert status(result, "events") == "unknown" == result["status"]
-    assert f"grant SELECT on public.events to {stranger}" in words(result, "events")
-    assert f"grant SELECT on what the query reads to {stranger}" in words(result, "events", "own")
+    assert f'GRANT SELECT ON "public"."events" TO "{stranger}"' in words(result, "events")
+    assert f'GRANT SELECT ON what the query reads TO "{stranger}"' in words(result, "events", "own")
     events.execute(f"GRANT SELECT ON public.events TO {stranger}")
     assert look(events, TABLE, user=stranger)["status"] == "ok"
 

@@ -154,7 +154,7 @@ def test_a_reading_that_fails_is_unknown_and_spoils_no_other(own: Database) -> N
         mine = {check for one in LOOKS if one.reading == reading for check in one.checks} - {"recovery_conflicts"}
         for check in mine:
             assert status(result, check) == "unknown", (reading, check)
-            assert "GRANT pg_monitor TO plain" in words(result, check), (reading, check)
+            assert 'GRANT pg_monitor TO "plain"' in words(result, check), (reading, check)
         blind = {one["check"] for one in result["findings"] if one["status"] == "unknown"} - mine
         assert blind <= unseen | ALSO.get(reading, set()), reading
         assert result["reachable"]
@@ -167,7 +167,7 @@ def test_a_role_without_rights_is_told_what_it_cannot_see(own: Database, role: R
     blind, seeing = look(own, "nobody"), look(own, "watcher")
     other.close()
     for check in ("long_transactions", "idle_in_transaction", "archive_backlog", "autovacuum_workers"):
-        assert status(blind, check) == "unknown" and "GRANT pg_monitor TO nobody" in words(blind, check)
+        assert status(blind, check) == "unknown" and 'GRANT pg_monitor TO "nobody"' in words(blind, check)
         assert status(seeing, check) == "ok", words(seeing, check)
     for result in (blind, seeing):
         assert status(result, "sequences") == "unknown" and "SELECT on them" in words(result, "sequences")

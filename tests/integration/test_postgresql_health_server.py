@@ -160,4 +160,4 @@ def test_the_archive_is_looked_at_on_disk_only_by_who_may(own: Database) -> None
     own.execute("CREATE ROLE plain LOGIN")
     result = look(own, "plain", limits=only("archiver", "archive_backlog"))
     assert status(result, "archive_backlog") == "unknown"
-    assert "GRANT pg_monitor TO plain" in words(result, "archive_backlog")
+    assert 'GRANT pg_monitor TO "plain"' in words(result, "archive_backlog")

@@ -90,7 +90,7 @@ def test_who_may_look_but_not_signal_learns_what_is_missing(database: Database, 
     victim, watcher = clients().aged(), role("pg_monitor")
     done = run_ok("postgresql_sessions", options(database, rule(database, "idle"), user=watcher))
     assert outcomes(done) == {victim.pid: "not_permitted"} and not done["changed"] and victim.alive
-    assert f"grant pg_signal_backend (or {clients.user}) to {watcher}" in done["sessions"][0]["reason"]
+    assert f'GRANT pg_signal_backend (or "{clients.user}") TO "{watcher}"' in done["sessions"][0]["reason"]
     assert done["status"] == "warning" and "1 not permitted" in done["msg"]
 
 
@@ -116,7 +116,7 @@ def test_a_right_that_is_lost_before_the_signal_skips_the_session(
         database.execute(f"REVOKE pg_signal_backend FROM {operator}")
         result = render_outcome(decision, running.apply(decision))
     assert outcomes(result) == {victim.pid: "not_permitted"} and not result["changed"] and victim.alive
-    assert result["steps"][0]["status"] == "skipped" and "grant pg_signal_backend" in result["steps"][0]["detail"]
+    assert result["steps"][0]["status"] == "skipped" and "GRANT pg_signal_backend" in result["steps"][0]["detail"]
 
 
 def test_a_session_that_is_not_tracked_is_unknown(database: Database, clients: Clients) -> None:

@@ -18,6 +18,7 @@ from .limits import Limit
 from .result import CRITICAL, OK, UNKNOWN, WARNING, Finding, worst
 from .samples import Sample
 from .sessions import Activity
+from .sql_text import identifier
 from .units import count_of
 
 Row = Mapping[str, Any]
@@ -151,7 +152,7 @@ class Facts:
 
     def lacks(self, what: str) -> str:
         """Return how the role gets to see something."""
-        role = self.server["role"] if self.server else "the role"
+        role = identifier(self.server["role"]) if self.server else "the role"
         return f"{what}: GRANT pg_monitor TO {role}"
 
 

@@ -14,6 +14,7 @@ from typing import Iterable, Iterator, Mapping, Optional, Sequence
 from .redact import printable
 from .reindex_facts import DatabaseFacts, IndexFacts, Policy, SequenceFacts
 from .result import OK, UNKNOWN, WARNING, Finding, threshold_status
+from .sql_text import identifier
 from .units import count_of, human_duration, human_size
 
 _NOT_RIGHT_AWAY = 20  # findings of one kind before the rest is told in one line
@@ -61,8 +62,7 @@ def advice(database: DatabaseFacts, policy: Policy) -> Iterator[Finding]:
 def drop_statement(index: IndexFacts) -> str:
     """Return what a person could run to be rid of an index."""
     if index.constraint is not None:
-        quoted = '"' + index.constraint.replace('"', '""') + '"'
-        return f"ALTER TABLE {index.table_sql_name} DROP CONSTRAINT {quoted}"
+        return f"ALTER TABLE {index.table_sql_name} DROP CONSTRAINT {identifier(index.constraint)}"
     return f"DROP INDEX {'' if index.kind == 'I' else 'CONCURRENTLY '}{index.sql_name}"
 
 

@@ -16,6 +16,7 @@ from .errors import InvalidValue, PreconditionFailed
 from .redact import printable
 from .restore_facts import REFUSE, RESERVED, DatabaseFacts, ServerFacts, Wish
 from .result import OK, UNKNOWN, WARNING, Finding
+from .sql_text import identifier
 from .units import count_of, human_size
 
 DEFAULT_TABLESPACE = "pg_default"
@@ -70,7 +71,7 @@ def check_server(facts: ServerFacts, wish: Wish) -> None:
         raise PreconditionFailed(
             f"role {facts.role} may not create databases",
             code="insufficient_privilege",
-            hint=f'ALTER ROLE "{facts.role}" CREATEDB; renaming a database needs it too',
+            hint=f"ALTER ROLE {identifier(facts.role)} CREATEDB; renaming a database needs it too",
         )
 
 

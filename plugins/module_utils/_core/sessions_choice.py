@@ -15,6 +15,7 @@ from .result import Action
 from .sessions import WORKING, Activity, Rights, Session, Tree, blocking_trees
 from .sessions_policy import CANCEL, OBSERVE, TERMINATE, Policy, Rule
 from .sessions_statements import signal_statement
+from .sql_text import identifier
 from .units import rfc3339
 
 PLANNED, OBSERVED, PROTECTED = "planned", "observed", "protected"
@@ -104,7 +105,7 @@ def needed_right(session: Session, rights: Rights) -> str:
     """Return what the role that looks would need to signal a session."""
     if session.superuser:
         return "only a superuser may signal a superuser's session"
-    return f"grant pg_signal_backend (or {session.role}) to {rights.role}"
+    return f"GRANT pg_signal_backend (or {identifier(session.role)}) TO {identifier(rights.role)}"
 
 
 def _rungs(session: Session, rule: Rule, grace: float) -> tuple[str, ...]:

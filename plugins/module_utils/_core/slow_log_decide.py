@@ -15,6 +15,7 @@ from typing import Any, Iterator, Optional
 from .errors import PreconditionFailed
 from .result import OK, WARNING, Action, Decision, Finding
 from .slow_log import DATABASE, ROLE, SERVER, SETTING, Marker
+from .sql_text import identifier, literal
 from .units import count_of, human_duration, rfc3339
 
 TURN_ON, TURN_OFF, FORGET = "turn_on", "turn_off", "forget"
@@ -141,13 +142,14 @@ def _off(noted: Noted) -> Action:
 
 
 def command_of(place: Place, value: Optional[str]) -> str:
-    """Return the statement for people; names and values are quoted by the driver when it is carried out.
+    """Return the statement for people; the driver quotes when it is carried out.
 
     >>> command_of(Place("database", "shop"), None)
-    'ALTER DATABASE shop RESET log_min_duration_statement'
+    'ALTER DATABASE "shop" RESET log_min_duration_statement'
     """
-    what = {SERVER: "ALTER SYSTEM", DATABASE: f"ALTER DATABASE {place.name}", ROLE: f"ALTER ROLE {place.name}"}
-    return f"{what[place.scope]} RESET {SETTING}" if value is None else f"{what[place.scope]} SET {SETTING} = '{value}'"
+    name = identifier(place.name)
+    what = {SERVER: "ALTER SYSTEM", DATABASE: f"ALTER DATABASE {name}", ROLE: f"ALTER ROLE {name}"}[place.scope]
+    return f"{what} RESET {SETTING}" if value is None else f"{what} SET {SETTING} = {literal(value)}"
 
 
 def _named(chosen: list[Noted]) -> str:

@@ -18,6 +18,7 @@ from .._core.ingestion import MEASURES, Reading, Source, SourceFacts, bind, read
 from .._core.ingestion_active import measured_since
 from .._core.ingestion_sql import Columns, Query, table_query
 from .._core.redact import printable
+from .._core.sql_text import identifier
 from .clock import Clock
 from .postgres import Database, Target, connect
 
@@ -134,8 +135,9 @@ class _Reader:
     def _words(self, error: OpsError, source: Source) -> str:
         hint = error.hint
         if error.code == "insufficient_privilege":
-            what = f"{source.table.schema}.{source.table.name}" if source.table else "what the query reads"
-            hint = f"grant SELECT on {what} to {self._role}"
+            table = source.table
+            what = identifier(table.schema, table.name) if table else "what the query reads"
+            hint = f"GRANT SELECT ON {what} TO {identifier(self._role)}"
         elif error.code == "cancelled":
             hint = "an index on the source and the time makes it fast; statement_timeout and timeout bound it"
         elif error.code == "read_only":

@@ -18,6 +18,7 @@ from .._core.errors import DatabaseFailed, OpsError
 from .._core.postgres_health import readings_for
 from .._core.postgres_health_facts import Facts, Failure, Policy, Question, Row, Rows
 from .._core.sessions import Activity
+from .._core.sql_text import identifier
 from .._core.units import human_duration
 from . import postgres_health_queries as queries
 from .clock import Clock
@@ -88,7 +89,7 @@ class _Readings:
     def facts(self) -> Facts:
         """Take every reading."""
         server = self._try("server", lambda: self._rows(queries.SERVER)[0])
-        self._role = server["role"] if server else self._role
+        self._role = identifier(server["role"]) if server else self._role
         recovering = bool(server and server["in_recovery"])
         activity: Optional[Activity] = None
         rows: dict[str, Rows] = {}

@@ -24,6 +24,7 @@ from .._core.errors import CommandFailed, DatabaseFailed, InvalidValue, OpsError
 from .._core.redact import printable
 from .._core.slow_log import DATABASE, ROLE, SERVER, SETTING, Marker, read_markers, with_marker, without_marker
 from .._core.slow_log_decide import Facts, Noted, Place
+from .._core.sql_text import identifier
 from .._core.units import parse_duration
 from .clock import Clock, wait_until
 from .postgres import Database, Target, advisory_lock, connect
@@ -114,8 +115,9 @@ class SlowLog:
             raise PreconditionFailed(
                 f"turn on slow-query logging of the whole server: {role} may not",
                 code="insufficient_privilege",
-                hint=f"15+: GRANT SET, ALTER SYSTEM ON PARAMETER {SETTING} TO {role}; GRANT EXECUTE ON FUNCTION "
-                f"pg_reload_conf() TO {role}. Or scope: database, where the provider lets the owner set it",
+                hint=f"15+: GRANT SET, ALTER SYSTEM ON PARAMETER {SETTING} TO {identifier(role)}; GRANT EXECUTE ON "
+                f"FUNCTION pg_reload_conf() TO {identifier(role)}. "
+                "Or scope: database, where the provider lets the owner set it",
             )
         if place.scope == SERVER and state["source"] == "command line":
             raise PreconditionFailed(
@@ -166,8 +168,9 @@ class SlowLog:
             raise PreconditionFailed(
                 f"where {SETTING} is set cannot be seen, so it could not be put back",
                 code="insufficient_privilege",
-                hint=f"GRANT pg_read_all_settings TO {state['role']}; if its database has a {SETTING} of its own, also "
-                "GRANT SELECT ON pg_file_settings and EXECUTE ON FUNCTION pg_show_all_file_settings() to it",
+                hint=f"GRANT pg_read_all_settings TO {identifier(state['role'])}; if its database has a {SETTING} of "
+                "its own, also GRANT SELECT ON pg_file_settings and EXECUTE ON FUNCTION pg_show_all_file_settings() "
+                "to it",
             )
         return str(state["effective"]) if str(state["sourcefile"]).endswith("postgresql.auto.conf") else None
 

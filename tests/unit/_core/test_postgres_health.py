@@ -231,3 +231,10 @@ def test_the_answer_to_a_question_may_be_true_or_false(value: object, shown: flo
     decision = decide(replace(seen("x"), rows={"question:orders": [{"value": value}]}), policy(questions=(question,)))
     (finding,) = said(decision, "custom_orders")
     assert (finding.value, finding.status) == (shown, "unknown" if shown is None else "ok")
+
+
+def test_what_the_role_lacks_can_be_pasted() -> None:
+    facts = seen("x")
+    assert facts.server is not None
+    evil = replace(facts, server={**facts.server, "role": 'My "Ops"'})
+    assert evil.lacks("sizes") == 'sizes: GRANT pg_monitor TO "My ""Ops"""'

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from plugins.module_utils._core.errors import DatabaseFailed, PreconditionFailed
 from plugins.module_utils._core.result import render_decision, render_outcome
 from plugins.module_utils._core.sessions import CLIENT, Activity, Ages, Rights, Session
-from plugins.module_utils._core.sessions_choice import planned
+from plugins.module_utils._core.sessions_choice import needed_right, planned
 from plugins.module_utils._core.sessions_decide import decide, outcome_of
 from plugins.module_utils._core.sessions_policy import MATCHES, Clients, Names, Policy, Rule
 from plugins.module_utils._core.sessions_report import Limits
@@ -330,3 +330,8 @@ def test_a_signal_compares_the_whole_identity_and_can_be_shown(match, how):
 
 def test_a_statement_without_a_value_shows_null():
     assert Statement("a IS NOT DISTINCT FROM %s", (None,)).shown() == "a IS NOT DISTINCT FROM NULL"
+
+
+def test_the_right_that_is_needed_can_be_pasted() -> None:
+    needed = needed_right(session(7, role="Web App"), Rights('ops"; --', False, False, False))
+    assert needed == 'GRANT pg_signal_backend (or "Web App") TO "ops""; --"'
