@@ -1,7 +1,9 @@
 """The daily look at 1, 10 and 50 hosts, beside 25 postgresql_query tasks and beside one bare task per host.
 
 All hosts are this machine (local connections) and all databases are one server's, so that what is measured is the work
-of the controller and of the modules. The variants take turns in one run; a figure is the whole process.
+of the controller and of the areas. "Sent" is the same with an interpreter that is another than the controller's, so
+that each module travels to its host, as it does with any other connection. apt keeps its cache, as Debian installs it
+(images of containers turn it off). The variants take turns in one run; a figure is the whole process.
 
     python -m benchmarks.daily [--hosts 1 10 50] [--runs 3]
 """
@@ -54,15 +56,15 @@ CHECKS = [
 GROUPS = ("database", "app", "cache", "proxy")
 
 
-def inventory(folder: Path, hosts: int, server: Server, redis_port: int) -> Path:
+def inventory(folder: Path, hosts: int, server: Server, redis_port: int, python: str = sys.executable) -> Path:
     """Write an inventory of hosts that have every area; return its file."""
-    names = {f"host{number}": {} for number in range(1, hosts + 1)}
+    names: dict[str, Any] = {f"host{number}": {} for number in range(1, hosts + 1)}
     log = folder / "app.log"
     log.write_text("".join(f"2026-11-21T08:00:{n % 60:02d}Z INFO request {n} done\n" for n in range(2000)))
     login = {"login_host": "127.0.0.1", "login_port": server.port, "login_user": "postgres", "login_db": "postgres"}
     common = {
         "ansible_connection": "local",
-        "ansible_python_interpreter": sys.executable,
+        "ansible_python_interpreter": python,
         "database_login": login,
         "redis_login": {"redis_host": "127.0.0.1", "redis_port": redis_port},
         "health_logs": {"sources": [{"name": "app", "paths": [str(log)]}]},
@@ -71,9 +73,19 @@ def inventory(folder: Path, hosts: int, server: Server, redis_port: int) -> Path
         "report_dest": str(folder / "report"),
     }
     groups = {group: {"hosts": names} for group in GROUPS}
-    file = folder / f"inventory-{hosts}.json"
+    file = folder / f"inventory-{hosts}-{Path(python).name}.yml"
     file.write_text(json.dumps({"all": {"vars": common, "children": groups}}))
-    return file.rename(file.with_suffix(".yml"))
+    return file
+
+
+def apt_as_installed(folder: Path) -> Path:
+    """Return a configuration with which apt keeps its cache."""
+    cache = folder / "apt"
+    (cache / "archives" / "partial").mkdir(parents=True)
+    names = "".join(f'Dir::Cache::{name} "{cache}/{name}.bin";\n' for name in ("pkgcache", "srcpkgcache"))
+    config = folder / "apt.conf"
+    config.write_text(names)
+    return config
 
 
 def play(folder: Path, name: str, tasks: list[dict[str, Any]]) -> Path:
@@ -91,6 +103,7 @@ def seconds(playbook: Path, hosts: Path, folder: Path, foreign: Path) -> float:
         "ANSIBLE_COLLECTIONS_PATH": f"{ROOT / 'playbooks' / 'collections'}:{foreign}",
         "ANSIBLE_HOME": str(folder / "home"),
         "ONCALL_JOURNAL_URL": f"sqlite:///{folder}/journal.db",
+        "APT_CONFIG": str(folder / "apt.conf"),
     }
     program = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(hosts), str(playbook)]
     began = time.monotonic()
@@ -122,22 +135,31 @@ def measure(wanted: argparse.Namespace, folder: Path, server: Server, redis_port
     ours = play(folder, "checks", [{"oncall.runbooks.postgresql_health_info": login}])
     theirs = play(folder, "queries", [{"community.postgresql.postgresql_query": {**login, "query": q}} for q in CHECKS])
     daily = ROOT / "playbooks" / "daily-operations.yml"
+    apt_as_installed(folder)
+    other = folder / "other-python"
+    other.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    other.chmod(0o755)
     found: list[Comparison] = []
     for hosts in wanted.hosts:
-        file = inventory(folder, hosts, server, redis_port)
-        variants = {"daily": daily, "bare": bare, "checks": ours}
+        here, sent = (inventory(folder, hosts, server, redis_port, python) for python in (sys.executable, str(other)))
+        variants = {"daily": (daily, here), "bare": (bare, here), "checks": (ours, here), "sent": (daily, sent)}
         if hosts <= wanted.queries_up_to:
-            variants["queries"] = theirs
+            variants |= {"checks sent": (ours, sent), "queries": (theirs, here)}
         taken: dict[str, list[float]] = {variant: [] for variant in variants}
         for _run in range(wanted.runs):
-            for variant, playbook in variants.items():
+            for variant, (playbook, file) in variants.items():
                 taken[variant].append(seconds(playbook, file, folder, foreign))
+                print(f"{hosts} hosts, {variant}: {taken[variant][-1]:.2f} s", file=sys.stderr, flush=True)
         target = 2.5 if hosts == 50 else None
-        words = f"all areas, {hosts} hosts"
-        found.append(Comparison(words, "s", taken["daily"], "one bare task", taken["bare"], target))
-        if "queries" in taken:
-            words = f"25 database checks, {hosts} hosts"
-            found.append(Comparison(words, "s", taken["checks"], "25 postgresql_query", taken["queries"], 0.15))
+        for variant, words in (("daily", "all areas"), ("sent", "all areas, modules sent")):
+            comparison = Comparison(
+                f"{words}, {hosts} hosts", "s", taken[variant], "one bare task", taken["bare"], target
+            )
+            found.append(comparison)
+        for variant, words in (("checks", "25 checks"), ("checks sent", "25 checks, module sent")):
+            if "queries" in taken:
+                words = f"{words}, {hosts} hosts"
+                found.append(Comparison(words, "s", taken[variant], "25 postgresql_query", taken["queries"], 0.15))
     return found
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import sys
 from typing import Any, Callable, Mapping, Optional
 
+from ansible.module_utils.errors import AnsibleValidationErrorMultiple, UnsupportedError
 from ansible.plugins.action import ActionBase
 from ansible.plugins.action.normal import ActionModule as OnTheHost
 from ansible.utils.display import Display
 
 from ..module_utils._core.errors import OpsError
+from ..module_utils._core.redact import redact_value
 from ..module_utils._io.clock import SystemClock
 from ..module_utils._io.command import SystemCommands
 from ..module_utils._io.progress import ProgressFile
@@ -42,8 +44,7 @@ class Here(ActionBase):  # type: ignore[misc]
         checked = self.spec().validate(self._task.args)
         secrets = (*self.secrets_in(checked.validated_parameters), *sorted(map(str, checked._no_log_values)))
         if checked.error_messages:
-            error = OpsError("; ".join(checked.error_messages), code="invalid_arguments", hint="see ansible-doc")
-            return {"failed": True, **failure_of(error, secrets)}
+            return {"failed": True, **redact_value(refusal(checked.errors, self._task.action), secrets)}
         check_mode, diff = bool(self._task.check_mode), bool(self._task.diff)
         return run_here(self.start, checked.validated_parameters, check_mode, diff, secrets)
 
@@ -71,6 +72,13 @@ class Near(Here, OnTheHost):  # type: ignore[misc]
             return False
         # Not resolved: the Python of a virtual environment is a link to one that knows other packages.
         return str(self._templar.template(task_vars.get("ansible_python_interpreter"))) == sys.executable
+
+
+def refusal(errors: AnsibleValidationErrorMultiple, name: str) -> dict[str, Any]:
+    """Return what AnsibleModule says of options that it cannot take: the first of the errors."""
+    first = errors.messages[0]
+    words = f"Unsupported parameters for ({name}) module: {first}" if isinstance(errors[0], UnsupportedError) else first
+    return {"msg": words, "failure": {"code": "invalid_arguments", "hint": "see ansible-doc", "details": {}}}
 
 
 def run_here(
