@@ -11,11 +11,10 @@ They are read in the very MVCC snapshot that is dumped, so that every number mus
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Mapping, Optional, Tuple
 
-from .errors import PreconditionFailed
+from .sealed import reading_manifest, seal, unseal
 
 FORMAT = 1
 DIRECTORY, STREAM = "directory", "stream"
@@ -124,7 +123,7 @@ class Manifest(DatabaseState):
 
     def to_json(self) -> str:
         """Return the text of the manifest file."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+        return seal(asdict(self), FORMAT)
 
 
 def read_manifest(text: str) -> Manifest:
@@ -133,17 +132,9 @@ def read_manifest(text: str) -> Manifest:
     Raises:
         PreconditionFailed: it is damaged, or of a newer format (code ``manifest_unreadable``).
     """
-    try:
-        data = json.loads(text)
-        if data.pop("format") != FORMAT:
-            raise ValueError("another format")
+    with reading_manifest():
+        data = unseal(text, FORMAT)
         return _manifest(data)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PreconditionFailed(
-            f"the facts of the copy cannot be read: {error}",
-            code="manifest_unreadable",
-            hint="the copy is of a newer version of this collection, or damaged; choose another one",
-        ) from error
 
 
 def _manifest(data: dict[str, Any]) -> Manifest:

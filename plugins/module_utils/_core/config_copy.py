@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Iterable, Mapping, Optional, Tuple
 
-from .errors import InvalidValue, PreconditionFailed
+from .errors import InvalidValue
 from .redact import printable
 from .result import CRITICAL, OK, Finding
+from .sealed import reading_manifest, seal, unseal
 from .units import count_of
 
 FORMAT = 1
@@ -94,7 +95,7 @@ class ConfigManifest:
 
     def to_json(self) -> str:
         """Return the text of the manifest file; a name that is no UTF-8 keeps its bytes as escapes."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, sort_keys=True) + "\n"
+        return seal(asdict(self), FORMAT, any_bytes=True)
 
 
 def read_config_manifest(text: str) -> ConfigManifest:
@@ -103,10 +104,8 @@ def read_config_manifest(text: str) -> ConfigManifest:
     Raises:
         PreconditionFailed: it is damaged, or of a newer format (code ``manifest_unreadable``).
     """
-    try:
-        data = json.loads(text)
-        if data.pop("format") != FORMAT:
-            raise ValueError("another format")
+    with reading_manifest():
+        data = unseal(text, FORMAT)
         return ConfigManifest(
             **{
                 **data,
@@ -116,12 +115,6 @@ def read_config_manifest(text: str) -> ConfigManifest:
                 "skipped": tuple(Skipped(**one) for one in data["skipped"]),
             }
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PreconditionFailed(
-            f"the facts of the copy cannot be read: {printable(str(error))}",
-            code="manifest_unreadable",
-            hint="the copy is of a newer version of this collection, or damaged; choose another one",
-        ) from error
 
 
 def check_paths(paths: Iterable[str], option: str) -> tuple[str, ...]:

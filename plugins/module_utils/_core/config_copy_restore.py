@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Iterable, Mapping, Optional, Tuple
 
@@ -16,6 +15,7 @@ from .config_copy import FOLDER, ConfigManifest, Entry, is_excluded, is_plain, n
 from .errors import PreconditionFailed
 from .redact import printable
 from .result import Action, Decision
+from .sealed import seal, unseal
 from .units import count_of
 
 BEGUN, RESTORED, UNDONE = "begun", "restored", "undone"
@@ -71,7 +71,7 @@ class ConfigRecord:
 
     def to_json(self) -> str:
         """Return the text of the record."""
-        return json.dumps({"format": RECORD_FORMAT, **asdict(self)}, indent=1, sort_keys=True) + "\n"
+        return seal(asdict(self), RECORD_FORMAT, any_bytes=True)
 
     def with_state(self, state: str) -> ConfigRecord:
         """Return it in another state."""
@@ -84,9 +84,7 @@ def read_config_record(text: str) -> ConfigRecord:
     Raises:
         ValueError: it is none that can be read.
     """
-    data = json.loads(text)
-    if not isinstance(data, dict) or data.pop("format", None) != RECORD_FORMAT:
-        raise ValueError("another format")
+    data = unseal(text, RECORD_FORMAT)
     try:
         return ConfigRecord(**{**data, "kept": tuple(_kept(one) for one in data["kept"])})
     except (TypeError, KeyError) as error:

@@ -14,13 +14,12 @@ the save: the RDB may differ from it by as many keys as were changed, expired or
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from typing import Any, Iterable, Mapping, Optional, Tuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from .errors import PreconditionFailed
 from .result import CRITICAL, OK, UNKNOWN, WARNING, Finding
+from .sealed import reading_manifest, seal, unseal
 from .units import count_of
 
 FORMAT = 1
@@ -128,7 +127,7 @@ class RedisManifest:
 
     def to_json(self) -> str:
         """Return the text of the manifest file."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+        return seal(asdict(self), FORMAT)
 
 
 def read_redis_manifest(text: str) -> RedisManifest:
@@ -137,10 +136,8 @@ def read_redis_manifest(text: str) -> RedisManifest:
     Raises:
         PreconditionFailed: it is damaged, or of a newer format (code ``manifest_unreadable``).
     """
-    try:
-        data = json.loads(text)
-        if data.pop("format") != FORMAT:
-            raise ValueError("another format")
+    with reading_manifest():
+        data = unseal(text, FORMAT)
         loaded = data.pop("loaded")
         return RedisManifest(
             **{
@@ -154,12 +151,6 @@ def read_redis_manifest(text: str) -> RedisManifest:
                 ),
             }
         )  # fmt: skip
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PreconditionFailed(
-            f"the facts of the copy cannot be read: {error}",
-            code="manifest_unreadable",
-            hint="the copy is of a newer version of this collection, or damaged; choose another one",
-        ) from error
 
 
 def _databases(listed: Iterable[Mapping[str, Any]]) -> Tuple[DatabaseState, ...]:

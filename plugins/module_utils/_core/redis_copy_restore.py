@@ -13,7 +13,6 @@ server would start empty.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Optional, Tuple
 
@@ -21,6 +20,7 @@ from .backup import Copy
 from .errors import InvalidValue, PreconditionFailed
 from .redis_copy import RedisManifest
 from .result import Action, Decision, Finding
+from .sealed import seal, unseal
 from .units import rfc3339
 
 BEGUN, RESTORED, UNDONE = "begun", "restored", "undone"
@@ -102,7 +102,7 @@ class RestoreRecord:
 
     def to_json(self) -> str:
         """Return the text of the record."""
-        return json.dumps({"format": RECORD_FORMAT, **asdict(self)}, indent=1, sort_keys=True) + "\n"
+        return seal(asdict(self), RECORD_FORMAT, any_bytes=True)
 
     def with_state(self, state: str) -> RestoreRecord:
         """Return it in another state."""
@@ -115,9 +115,7 @@ def read_record(text: str) -> RestoreRecord:
     Raises:
         ValueError: it is none that can be read.
     """
-    data = json.loads(text)
-    if not isinstance(data, dict) or data.pop("format", None) != RECORD_FORMAT:
-        raise ValueError("another format")
+    data = unseal(text, RECORD_FORMAT)
     try:
         lists = {name: tuple(data[name]) for name in ("moved", "placed", "fenced")}
         if any("/" in name or name in ("", ".", "..") for name in lists["moved"] + lists["placed"]):
