@@ -8,22 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-from ansible.errors import AnsibleFilterError
-
-from ..module_utils._core.errors import OpsError
 from ..module_utils._core.health import area_options, bad_areas, host_areas, verdicts
-
-
-def _told(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function with its errors as a template's."""
-
-    def call(*args: Any) -> Any:
-        try:
-            return function(*args)
-        except OpsError as error:
-            raise AnsibleFilterError(error.message) from error
-
-    return call
+from ..plugin_utils.filters import filters_of
 
 
 class FilterModule:
@@ -31,5 +17,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return them by name."""
-        functions = (area_options, host_areas, verdicts, bad_areas)
-        return {function.__name__: _told(function) for function in functions}
+        return filters_of(area_options, host_areas, verdicts, bad_areas)

@@ -123,6 +123,16 @@ def test_the_server_goes_back_and_forth(product: Product) -> None:
     assert len(list(server.data_dir.parent.glob("data.undone-*"))) == 1
 
 
+def test_the_end_of_the_backup_is_a_target_without_a_name(product: Product) -> None:
+    execute(product.server, "INSERT INTO log VALUES ('now')")
+    unclear = product.run(FORTH, "-e", "target_type=immediate", "-e", "at=20260918-040000", "-e", "confirm=db1")
+    assert unclear.rc != 0 and "goes neither with target" in unclear.output, unclear.output
+    went = product.run(FORTH, "-e", "target_type=immediate", "-e", "confirm=db1")
+    assert went.rc == 0, went.output + product.log.read_text()
+    assert product.rows() == []
+    execute(product.server, "INSERT INTO log VALUES ('since')")
+
+
 def test_a_target_that_is_never_reached_leaves_the_server_as_it_was(product: Product) -> None:
     execute(product.server, "INSERT INTO log VALUES ('now')")
     failed = product.run(FORTH, "-e", "target_type=name", "-e", "target=never", "-e", "confirm=db1")
@@ -136,5 +146,5 @@ def test_a_server_that_was_not_stopped_keeps_its_directory(product: Product) -> 
     kept = product.server.data_dir.with_name("data.before-20260101000000")
     kept.mkdir()
     run = product.run(BACK, "-e", "confirm=db1", "-e", '{"point_in_time_stop_command": ["false"]}')
-    assert run.rc != 0 and "may still run" in run.output, run.output
+    assert run.rc != 0 and "may still run" in run.page and "the command that stops it failed" in run.page, run.output
     assert product.rows() == ["now"] and kept.is_dir()

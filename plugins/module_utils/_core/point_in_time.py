@@ -1,0 +1,122 @@
+# Copyright (c) The oncall.runbooks maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the collection: it can change without notice.
+
+"""A whole server back to a moment with pgBackRest: what is asked for, whether it can be done, and by which command.
+
+Which options of ``pgbackrest restore`` go with which type is what pgBackRest 2.45 says itself.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import PurePosixPath
+from typing import Any, Iterable, List, Mapping, Sequence
+
+from .backup import parse_at
+from .errors import InvalidValue
+from .units import human_size
+
+WITHOUT_TARGET = ("immediate", "default")
+EXCLUSIVE = ("time", "lsn", "xid")
+_SPARE = 1.1  # the state aside grows while it replays
+_KEPT = re.compile(r"\.before-\d{14}")
+
+
+def point_in_time_target(target: str, at: str, type: str) -> str:
+    """Return the target as pgBackRest wants it; ``at`` is a moment as in backup names, or RFC 3339.
+
+    >>> point_in_time_target("", "20260918-040000", "time")
+    '2026-09-18 04:00:00+00'
+
+    Raises:
+        InvalidValue: ``at`` is no moment, or contradicts the other two.
+    """
+    if not at:
+        return target
+    if target or type != "time":
+        raise InvalidValue("at is a time: it goes neither with target nor with another target_type")
+    moment = parse_at(at, "at")
+    fraction = f".{moment.microsecond:06d}" if moment.microsecond else ""
+    return f"{moment:%Y-%m-%d %H:%M:%S}{fraction}+00"
+
+
+def point_in_time_mistakes(wanted: Mapping[str, Any]) -> List[str]:
+    """Return what is wrong with the role's variables, by their names without ``point_in_time_``."""
+    data_dir, kind = str(wanted["data_dir"]), str(wanted["type"])
+    found = [f"set point_in_time_{name}" for name in ("stanza", "stop_command", "start_command") if not wanted[name]]
+    if not data_dir.startswith("/") or data_dir.endswith("/"):
+        found.append(f"point_in_time_data_dir has to be absolute, without a slash at its end, not {data_dir!r}")
+    if kind in WITHOUT_TARGET and wanted["target"]:
+        found.append(f"the type {kind} takes no target")
+    if kind not in WITHOUT_TARGET and not wanted["target"]:
+        found.append(f"say until when: the type {kind} needs a target")
+    if wanted["exclusive"] and kind not in EXCLUSIVE:
+        found.append(f"point_in_time_exclusive is for {', '.join(EXCLUSIVE)}, not for {kind}")
+    return found
+
+
+def point_in_time_obstacles(
+    stanzas: Iterable[Mapping[str, Any]], data_dir: str, paths: Iterable[str], free_bytes: int
+) -> List[str]:
+    """Return why a backup cannot take the place of a data directory, for people.
+
+    ``stanzas`` are those of pgbackrest_info, ``paths`` what is in the data directory and in its ``pg_tblspc``,
+    ``free_bytes`` the room beside it.
+    """
+    sizes = [int(backup["size_bytes"]) for stanza in stanzas for backup in stanza["backups"]]
+    needed = int(max(sizes, default=0) * _SPARE)
+    here = [PurePosixPath(path) for path in paths]
+    names = {path.name for path in here if str(path.parent) == data_dir}
+    found = []
+    if not sizes:
+        found.append("there is no backup to begin with")
+    if "PG_VERSION" not in names:
+        found.append(f"{data_dir} is no data directory")
+    if "standby.signal" in names:
+        found.append(f"{data_dir} is that of a standby")
+    if any(path.parent.name == "pg_tblspc" for path in here):
+        found.append("it has tablespaces, which are not moved (use pgBackRest by hand with a tablespace map)")
+    if sizes and free_bytes <= needed:
+        free = human_size(free_bytes)
+        found.append(f"not enough space: {human_size(needed)} are needed beside {data_dir}, {free} are free")
+    return found
+
+
+def point_in_time_restore(wanted: Mapping[str, Any], aside: str) -> List[str]:
+    """Return the command that restores into a folder aside, by the role's variables as in point_in_time_mistakes.
+
+    The server gets its WAL by a command that names its own data directory: pgBackRest would write the folder aside
+    into it, which has another name by then.
+    """
+    base = [str(wanted["pgbackrest"]), f"--stanza={wanted['stanza']}"]
+    base += [f"--config={wanted['config']}"] if wanted["config"] else []
+    own = shlex.join([*base, f"--pg1-path={wanted['data_dir']}"]).replace("%", "%%")
+    command = [
+        *base,
+        f"--pg1-path={aside}",
+        f"--process-max={wanted['jobs']}",
+        "--log-level-file=off",
+        f'--recovery-option=restore_command={own} archive-get %f "%p"',
+        f"--type={wanted['type']}",
+    ]
+    command += [f"--target={wanted['target']}"] if wanted["target"] else []
+    command += ["--target-exclusive"] if wanted["exclusive"] else []
+    command += [f"--target-timeline={wanted['timeline']}"] if wanted["timeline"] else []
+    command += [f"--set={wanted['set']}"] if wanted["set"] else []
+    command += [] if wanted["type"] == "default" else ["--target-action=promote"]  # else the server waits, read only
+    return [*command, "restore"]
+
+
+def newest_kept(paths: Sequence[str], data_dir: str) -> str:
+    """Return the newest state that a recovery kept beside a data directory, empty when there is none.
+
+    >>> newest_kept(["/d/main.before-20260918040000", "/d/main.before-upgrade"], "/d/main")
+    '/d/main.before-20260918040000'
+    """
+    return max(
+        (path for path in paths if path.startswith(data_dir) and _KEPT.fullmatch(path[len(data_dir) :])), default=""
+    )
