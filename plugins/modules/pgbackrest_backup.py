@@ -48,6 +48,12 @@ options:
     description: Longest time of one command of pgBackRest, as a duration.
     type: str
     default: 12h
+  planned_repositories:
+    description:
+      - How many repositories O(config) will have, for check mode before it is written. Then the plan is that of a first
+        run. It counts for nothing once the file is there.
+    type: int
+    default: 0
 extends_documentation_fragment:
   - oncall.runbooks.attributes
   - oncall.runbooks.attributes.idempotent
@@ -58,7 +64,7 @@ notes:
     The module runs pgBackRest as the user that Ansible became, the server's own (often C(postgres)). Nothing is written to
     pgBackRest's log files, so that none of them changes its owner.
   - >-
-    A failure has C(failure.code): V(pgbackrest_failed), V(archive_timeout), V(lock_busy), V(verification_failed),
+    A failure has C(failure.code): V(pgbackrest_failed), V(archive_not_set), V(archive_timeout), V(lock_busy), V(verification_failed),
     V(command_missing), V(timed_out), V(stopped), V(invalid_value), V(invalid_arguments).
   - "Values of RV(findings[].check): V(backup_errors)."
 author:

@@ -13,16 +13,17 @@ from datetime import datetime
 from typing import Iterable, Optional, Tuple
 
 from .errors import CommandFailed
-from .pgbackrest import FULL, Backup, Ran, Stanza
+from .pgbackrest import FULL, Backup, Ran, Stanza, StanzaRepository
 from .units import human_duration
 
 DIFFERENTIAL, INCREMENTAL = "diff", "incr"
 STANZA_STEP = "stanza"
 _EARLY = 0.05  # a schedule never meets its hour to the second; one that comes a little early must not skip a turn
 _NO_STANZA = (1, 3)  # pgBackRest's codes: the stanza's path, or its data, is missing
-_CODES = {50: "lock_busy", 82: "archive_timeout"}
+_CODES = {50: "lock_busy", 68: "archive_not_set", 82: "archive_timeout", 87: "archive_not_set"}
 _HINTS = {
     "lock_busy": "another backup of this stanza is running; wait for it",
+    "archive_not_set": "set archive_mode = on (needs a restart) and archive_command to pgbackrest's archive-push",
     "archive_timeout": "WAL does not arrive: see archive_mode and archive_command of the server, and its log",
 }
 
@@ -56,6 +57,12 @@ class Due:
 def lacks_stanza(stanza: Stanza) -> Tuple[int, ...]:
     """Return the repositories in which the stanza was never made."""
     return tuple(one.key for one in stanza.repositories if one.code in _NO_STANZA)
+
+
+def new_stanza(name: str, repositories: int) -> Stanza:
+    """Return a stanza that is yet to be made in so many repositories."""
+    missing = tuple(StanzaRepository(key, _NO_STANZA[0], "not made yet") for key in range(1, repositories + 1))
+    return Stanza(name, missing, (), (), ())
 
 
 def due(stanza: Stanza, schedule: Schedule, now: datetime) -> Tuple[Due, ...]:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Iterator, Optional
 
 from .._core.errors import OpsError, VerificationFailed
@@ -21,6 +22,7 @@ from .._core.pgbackrest_schedule import (
     failure_of,
     lacks_stanza,
     new_backup,
+    new_stanza,
 )
 from .._core.result import CRITICAL, OK, SKIPPED, Action, Decision, Finding, Outcome, Step, render_outcome
 from .._core.units import count_of, human_size, parse_duration, rfc3339
@@ -42,6 +44,7 @@ def pgbackrest_backup_spec() -> ArgumentSpec:
             "diff_every": {"type": "str", "default": "1d"},
             "incr_every": {"type": "str", "default": "0"},
             "max_duration": {"type": "str", "default": "12h"},
+            "planned_repositories": {"type": "int", "default": 0},
         }
     )
 
@@ -60,7 +63,7 @@ class PgBackRestBackup(Operation):
 
     def decide(self) -> Decision:
         """Read what the repositories have and say what is missing in them."""
-        self._before = self._read()
+        self._before = self._planned() or self._read()
         self._due = due(self._before, self._schedule, self._task.clock.now())
         text = f"{count_of(len(self._due), 'backup')} due" if self._due else "no backup is due"
         return Decision(
@@ -115,6 +118,20 @@ class PgBackRestBackup(Operation):
 
     def _command(self, text: str) -> str:
         return f"pgbackrest --stanza={self._name} {text}"
+
+    def _planned(self) -> Optional[Stanza]:
+        """Return what a configuration that is yet to be written will begin with; None when there is one."""
+        params = self._task.params
+        number = params["planned_repositories"]
+        if not number or not params["config"]:
+            return None
+        try:
+            Path(params["config"]).stat()
+        except FileNotFoundError:
+            return new_stanza(self._name, number)
+        except OSError:
+            pass  # something is there; pgBackRest says what is wrong with it
+        return None
 
     def _read(self) -> Stanza:
         stanzas, unreadable = self._tool.info(self._name)

@@ -114,6 +114,26 @@ def test_a_backup_whose_wal_does_not_arrive_is_not_made(options: dict[str, Any],
     assert "1 more failed" in failed["msg"]
 
 
+def labels_in(stanza: Stanza) -> list[str]:
+    """Return the backups that lie in the repositories."""
+    found = (path.name for key in (1, 2) for path in (stanza.repository(key) / "backup" / STANZA).glob("*F*"))
+    return sorted(found)
+
+
+def settle(stanza: Stanza, **settings: str) -> None:
+    stanza.server.settings.update(settings)
+    stanza.server.restart()
+
+
+@pytest.mark.parametrize("settings", [{"archive_command": "/bin/true"}, {"archive_mode": "off"}])
+def test_a_server_that_does_not_archive_with_pgbackrest_is_told(
+    options: dict[str, Any], stanza: Stanza, settings: dict[str, str]
+) -> None:
+    settle(stanza, **settings)
+    failed = run_failed(MODULE, options)
+    assert failed["failure"]["code"] == "archive_not_set" and labels(options) == [], failed
+
+
 class Product:
     """A host whose role writes the configuration that its server archives with."""
 
@@ -141,25 +161,39 @@ class Product:
                 {"path": str(stanza.repository(2)), "cipher_pass": CIPHER, "retention_full": 4},
             ],
             **(become if server_account() else {}),
+            "backup_product": "shop",
+            "preflight_lock_directory": str(folder / "locks"),
+            "preflight_disk_paths": [str(folder)],
+            "preflight_disk_critical_percent": 100,
+            "preflight_inodes_critical_percent": 100,
         }
         self.playbooks.write_inventory({"database": {"db1": variables}})
 
     def run(self, *arguments: str) -> Run:
         return self.playbooks.run(self.play, *arguments)
 
+    def back_up(self, *arguments: str) -> Run:
+        """Run the whole backup runbook."""
+        return self.playbooks.run("playbooks/backup.yml", *arguments)
+
+
+@pytest.fixture
+def product(tmp_path: Path, stanza: Stanza) -> Product:
+    if server_account() and shutil.which("runuser") is None:
+        pytest.skip("as root this needs runuser (util-linux)")
+    made = Product(tmp_path, stanza)
+    stanza.config.unlink()
+    return made
+
 
 def recap(run: Run) -> str:
     return next(line for line in run.output.splitlines() if line.startswith("db1 "))
 
 
-def test_the_role_from_nothing_to_backups_in_two_repositories(tmp_path: Path, stanza: Stanza) -> None:
-    if server_account() and shutil.which("runuser") is None:
-        pytest.skip("as root this needs runuser (util-linux)")
-    product = Product(tmp_path, stanza)
-    stanza.config.unlink()
+def test_the_role_from_nothing_to_backups_in_two_repositories(product: Product, stanza: Stanza) -> None:
     predicted = product.run("--check", "--diff")
     assert predicted.rc == 0 and not stanza.config.exists(), predicted.output
-    assert "the stanza would be made" in " ".join(predicted.output.split()), predicted.output
+    assert "changed=3" in recap(predicted), predicted.output  # folders, configuration, backups
 
     first = product.run()
     assert first.rc == 0, first.output
@@ -177,3 +211,36 @@ def test_the_role_from_nothing_to_backups_in_two_repositories(tmp_path: Path, st
     assert later.rc == 0 and "changed=1" in recap(later), later.output
     stale = product.run("-e", "pgbackrest_max_age=0s")
     assert stale.rc != 0 and "newest backup" in stale.output, stale.output
+
+
+def physical(run: Run) -> list[str]:
+    """Return what the summary says about the step, line by line."""
+    return [line["msg"] for line in run.summary["hosts"]["db1"]["steps"] if line["step"] == "physical"]
+
+
+def test_the_backup_runbook_makes_physical_backups_when_they_are_due(product: Product, stanza: Stanza) -> None:
+    predicted = product.back_up("--check", "--diff")
+    assert predicted.rc == 0 and not stanza.config.exists() and labels_in(stanza) == [], predicted.output[-6000:]
+    would = "would physical stanza shop: 2 backups due - create shop: not in repository 1, repository 2 yet"
+    assert would in predicted.page and "backup shop, repository 2: there is no full backup yet" in predicted.page
+
+    first = product.back_up()
+    assert first.rc == 0 and len(labels_in(stanza)) == 2, first.output[-6000:]
+    assert "stanza shop: 2 backups made" in physical(first)
+    assert len(physical(first)) == len(set(physical(first))), physical(first)  # folders are one line, not five
+    assert CIPHER not in predicted.output + first.output
+
+    fresh = product.back_up()
+    assert fresh.rc == 0 and "stanza shop: no backup is due" in physical(fresh), fresh.output[-6000:]
+    assert len(labels_in(stanza)) == 2 and "Nothing to do; nobody is needed." in fresh.page
+
+
+def test_the_backup_runbook_tells_that_wal_does_not_arrive(product: Product, stanza: Stanza) -> None:
+    settle(stanza, archive_command="pgbackrest --config=/nowhere archive-push %p")
+    run = product.back_up("-e", '{"pgbackrest_options": {"archive_timeout": 2}}')
+    assert run.rc != 0 and labels_in(stanza) == [], run.output[-6000:]
+    (line,) = [line for line in run.summary["hosts"]["db1"]["steps"] if line["status"] == "failed"]
+    assert (line["step"], [notice["check"] for notice in line["notices"]]) == ("physical", ["archive_timeout"]), line
+    (todo,) = run.summary["needs_a_person"]
+    assert todo["step"] == "physical" and "archive_command" in todo["next"], todo
+    assert "FAILED physical" in run.page

@@ -7,7 +7,14 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from plugins.module_utils._core.pgbackrest import Backup, Ran, Stanza, StanzaRepository
-from plugins.module_utils._core.pgbackrest_schedule import Schedule, due, failure_of, lacks_stanza, new_backup
+from plugins.module_utils._core.pgbackrest_schedule import (
+    Schedule,
+    due,
+    failure_of,
+    lacks_stanza,
+    new_backup,
+    new_stanza,
+)
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=timezone.utc)
 HOUR = 3600.0
@@ -46,6 +53,12 @@ def test_what_is_due(backups: list[tuple[str, float]], kind: str | None) -> None
     assert [one.type for one in found] == ([] if kind is None else [kind])
 
 
+def test_a_first_run_makes_the_stanza_and_full_backups() -> None:
+    planned = new_stanza("shop", 2)
+    assert lacks_stanza(planned) == (1, 2)
+    assert [(one.repository, one.type) for one in due(planned, WEEKLY, NOW)] == [(1, "full"), (2, "full")]
+
+
 def test_each_repository_by_itself() -> None:
     found = due(stanza(backup("full", 0.1), backup("full", 30, repository=2), codes=(0, 0, 2)), WEEKLY, NOW)
     assert [(one.repository, one.type) for one in found] == [(2, "diff"), (3, "full")]
@@ -77,6 +90,8 @@ def test_only_a_backup_that_was_not_there_is_new() -> None:
     ("ran", "code"),
     [
         (Ran("shop", 1, 50, "", "unable to acquire lock"), "lock_busy"),
+        (Ran("shop", 1, 68, "", "archive_command must contain pgbackrest"), "archive_not_set"),
+        (Ran("shop", 1, 87, "", "archive_mode must be enabled"), "archive_not_set"),
         (Ran("shop", 1, 82, "", "WAL segment was not archived"), "archive_timeout"),
         (Ran("shop", 1, 29, "", "something"), "pgbackrest_failed"),
         (Ran("shop", 1, None, "", "pgbackrest is not there", "command_missing"), "command_missing"),
