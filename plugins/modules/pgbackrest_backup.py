@@ -64,8 +64,8 @@ notes:
     The module runs pgBackRest as the user that Ansible became, the server's own (often C(postgres)). Nothing is written to
     pgBackRest's log files, so that none of them changes its owner.
   - >-
-    A failure has C(failure.code): V(pgbackrest_failed), V(archive_not_set), V(archive_timeout), V(lock_busy), V(verification_failed),
-    V(command_missing), V(timed_out), V(stopped), V(invalid_value), V(invalid_arguments).
+    A failure has C(failure.code): V(pgbackrest_failed), V(archive_not_set), V(archive_timeout), V(lock_busy),
+    V(verification_failed), V(command_missing), V(timed_out), V(stopped), V(invalid_value), V(invalid_arguments).
   - "Values of RV(findings[].check): V(backup_errors)."
 author:
   - The oncall.runbooks maintainers (@oncall-runbooks)

@@ -220,7 +220,7 @@ def test_names_of_every_kind(repository: TestRepository, database: Database, rol
 def test_a_tablespace_of_its_own_is_not_needed_and_told(repository: TestRepository, database: Database) -> None:
     with tablespace(database.server) as name:
         database.execute(f"CREATE TABLE orders TABLESPACE {name} AS SELECT generate_series(1, 100) AS id")
-        run_ok("postgresql_backup", backup_options(database, repository, repository.folder / "staging"))
+        add_database_copy(repository, database)
         database.execute("DROP TABLE orders")
     result = run_ok(MODULE, options(repository, database))
     assert result["verdict"] == "ok", result["findings"]
