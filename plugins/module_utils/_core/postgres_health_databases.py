@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from typing import Iterator, Optional
+from typing import Generator, Iterator, Optional
 
 from .counters import Growth
 from .postgres_health_facts import Judge, Row, Said
@@ -48,17 +48,27 @@ def _no_start(judge: Judge, check: str) -> Iterator[Said]:
 
 
 def _cache(judge: Judge, grown: list[_GROWN]) -> Iterator[Said]:
-    readings: list[tuple[Optional[float], str]] = []
-    for number, (_row, name, counts) in enumerate(grown):
-        hits, reads = counts["hits"], counts["reads"]
-        if hits is None or reads is None or hits.count + reads.count < _ENOUGH_BLOCKS:
-            continue
-        percent = 100.0 * hits.count / (hits.count + reads.count)
-        readings.append((percent, f"{name}: {percent:.1f} % of the blocks came from the cache {_since(hits)}"))
-        if number < _SAMPLED:
-            yield Sample("database.cache_hit_percent", percent, "percent", {"database": name})
+    readings = yield from _shares(
+        grown, ("hits", "reads"), _ENOUGH_BLOCKS, "blocks came from the cache", "database.cache_hit_percent"
+    )
     fine = "the cache serves every database well" if readings else "too few blocks were read to judge the cache"
     yield from judge.many("cache_hit", readings, "%", fine)
+
+
+def _shares(
+    grown: list[_GROWN], counters: tuple[str, str], enough: float, words: str, metric: str
+) -> Generator[Sample, None, list[tuple[Optional[float], str]]]:
+    """Yield samples and return readings: in percent, what the first of two counters has of both together."""
+    readings: list[tuple[Optional[float], str]] = []
+    for number, (_row, name, counts) in enumerate(grown):
+        part, rest = (counts[one] for one in counters)
+        if part is None or rest is None or part.count + rest.count < enough:
+            continue
+        percent = 100.0 * part.count / (part.count + rest.count)
+        readings.append((percent, f"{name}: {percent:.1f} % of the {words} {_since(part)}"))
+        if number < _SAMPLED:
+            yield Sample(metric, percent, "percent", {"database": name})
+    return readings
 
 
 def _deadlocks(judge: Judge, grown: list[_GROWN]) -> Iterator[Said]:
@@ -132,15 +142,13 @@ def _usual(judge: Judge, row: Row) -> Optional[tuple[float, float]]:
 
 
 def _rollbacks(judge: Judge, grown: list[_GROWN]) -> Iterator[Said]:
-    readings: list[tuple[Optional[float], str]] = []
-    for number, (_row, name, counts) in enumerate(grown):
-        commits, rollbacks = counts["commits"], counts["rollbacks"]
-        if commits is None or rollbacks is None or commits.count + rollbacks.count < _ENOUGH_TRANSACTIONS:
-            continue
-        percent = 100.0 * rollbacks.count / (commits.count + rollbacks.count)
-        readings.append((percent, f"{name}: {percent:.1f} % of the transactions rolled back {_since(rollbacks)}"))
-        if number < _SAMPLED:
-            yield Sample("database.rollback_percent", percent, "percent", {"database": name})
+    readings = yield from _shares(
+        grown,
+        ("rollbacks", "commits"),
+        _ENOUGH_TRANSACTIONS,
+        "transactions rolled back",
+        "database.rollback_percent",
+    )
     fine = "few transactions are rolled back" if readings else "too few transactions to judge how many are rolled back"
     yield from judge.many("rollbacks", readings, "%", fine)
 

@@ -8,11 +8,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 from dataclasses import dataclass
-from typing import Mapping, Optional, Protocol, Sequence
+from typing import Iterator, Mapping, Optional, Protocol, Sequence
 
 from .._core.errors import CommandFailed, TimedOut
 from .._core.redact import printable, redact_text
@@ -25,6 +26,23 @@ class Completed:
     rc: int
     stdout: str
     stderr: str
+
+
+@contextlib.contextmanager
+def starting(shown: str, program: str) -> Iterator[None]:
+    """Start a program in it; ``shown`` is what people see of the command.
+
+    Raises:
+        CommandFailed: it is not there (code ``command_missing``), or must not be run.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise CommandFailed(
+            f"run {shown}: {program} is not there", code="command_missing", hint=f"install {program}"
+        ) from error
+    except OSError as error:
+        raise CommandFailed(f"run {shown}: {error.strerror}", details={"errno": error.errno}) from error
 
 
 class CommandRunner(Protocol):
@@ -65,24 +83,19 @@ class SystemCommands:
         """Run argv to its end (see CommandRunner.run)."""
         shown = redact_text(printable(" ".join(argv), 200))
         try:
-            done = subprocess.run(  # pylint: disable=ansible-bad-function
-                # run_command belongs to an AnsibleModule, which a port never sees
-                list(argv),
-                env={**os.environ, "LC_ALL": "C", "LANGUAGE": "C", **(env or {})},
-                input=stdin,
-                stdin=subprocess.DEVNULL if stdin is None else None,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=timeout,
-                check=False,
-            )
-        except FileNotFoundError as error:
-            raise CommandFailed(
-                f"run {shown}: {argv[0]} is not there", code="command_missing", hint=f"install {argv[0]}"
-            ) from error
-        except OSError as error:
-            raise CommandFailed(f"run {shown}: {error.strerror}", details={"errno": error.errno}) from error
+            with starting(shown, argv[0]):
+                done = subprocess.run(  # pylint: disable=ansible-bad-function
+                    # run_command belongs to an AnsibleModule, which a port never sees
+                    list(argv),
+                    env={**os.environ, "LC_ALL": "C", "LANGUAGE": "C", **(env or {})},
+                    input=stdin,
+                    stdin=subprocess.DEVNULL if stdin is None else None,
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    timeout=timeout,
+                    check=False,
+                )
         except subprocess.TimeoutExpired as error:
             raise TimedOut(f"run {shown}: no end after {timeout:g} s, killed") from error
         completed = Completed(done.returncode, done.stdout, done.stderr)

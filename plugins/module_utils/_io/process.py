@@ -21,7 +21,7 @@ from typing import IO, Any, Callable, Iterator, Mapping, Optional, Sequence
 
 from .._core.errors import CommandFailed, TimedOut
 from .._core.redact import printable, redact_text
-from .command import Completed
+from .command import Completed, starting
 
 _KEPT_LINES = 400
 _PATIENCE_SECONDS = 5.0
@@ -63,7 +63,7 @@ def started(program: Program, stdin: Any = subprocess.DEVNULL, stdout: Any = sub
     Raises:
         CommandFailed: it is not there (code ``command_missing``), or must not be run.
     """
-    try:
+    with starting(program.label(), program.argv[0]):
         process = subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with,subprocess-popen-preexec-fn
             # run_command belongs to an AnsibleModule, which a port never sees; the block below ends the process; what
             # runs before the program is one system call, prepared before the fork
@@ -77,13 +77,6 @@ def started(program: Program, stdin: Any = subprocess.DEVNULL, stdout: Any = sub
             preexec_fn=_death_wish() if program.dies_with_us else None,
             **_credentials(program.account),
         )
-    except FileNotFoundError as error:
-        name = program.argv[0]
-        raise CommandFailed(
-            f"run {program.label()}: {name} is not there", code="command_missing", hint=f"install {name}"
-        ) from error
-    except OSError as error:
-        raise CommandFailed(f"run {program.label()}: {error.strerror}", details={"errno": error.errno}) from error
     try:
         yield process
     finally:

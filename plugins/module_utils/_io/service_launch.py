@@ -15,9 +15,9 @@ import subprocess
 import tempfile
 from typing import Mapping, Optional, Sequence
 
-from .._core.errors import CommandFailed, TimedOut
+from .._core.errors import TimedOut
 from .._core.redact import printable, redact_text
-from .command import Completed
+from .command import Completed, starting
 
 _OUTPUT_LIMIT = 64 * 1024  # bytes
 
@@ -31,7 +31,7 @@ def launch(argv: Sequence[str], timeout: float, env: Optional[Mapping[str, str]]
     """
     shown = redact_text(printable(" ".join(argv), 200))
     with tempfile.TemporaryFile() as output:
-        try:
+        with starting(shown, argv[0]):
             process = subprocess.Popen(  # pylint: disable=ansible-bad-function
                 list(argv),
                 env={**os.environ, "LC_ALL": "C", "LANGUAGE": "C", **(env or {})},
@@ -40,11 +40,6 @@ def launch(argv: Sequence[str], timeout: float, env: Optional[Mapping[str, str]]
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        except FileNotFoundError as error:
-            hint = f"install {argv[0]}"
-            raise CommandFailed(f"run {shown}: it is not there", code="command_missing", hint=hint) from error
-        except OSError as error:
-            raise CommandFailed(f"run {shown}: {error.strerror}", details={"errno": error.errno}) from error
         try:
             rc = process.wait(timeout)
         except subprocess.TimeoutExpired as error:

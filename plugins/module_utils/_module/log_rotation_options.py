@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Mapping, Optional
+from typing import Any, Callable, Mapping, Optional, TypeVar
 
 from .._core.errors import InvalidValue
 from .._core.log_rotation import Policy, Reopening
@@ -17,6 +17,8 @@ from .._core.log_rotation_names import SUFFIXES, matcher
 from .._core.units import parse_duration, parse_size
 from .._io.log_rotation_reopen import Request
 from .spec import ArgumentSpec, progress_spec
+
+T = TypeVar("T", int, float)
 
 _LEVELS = {"gzip": (1, 9), "zstd": (1, 19), "none": (0, 0)}
 _JOBS_LIMIT = 64
@@ -67,7 +69,7 @@ def policy_of(params: Mapping[str, Any]) -> Policy:
     Raises:
         InvalidValue: a value means nothing, or two contradict each other.
     """
-    min_size, max_size = _size(params, "min_size") or 0, _size(params, "max_size")
+    min_size, max_size = _limit(params, "min_size", parse_size) or 0, _limit(params, "max_size", parse_size)
     if min_size < 1 or (max_size is not None and max_size < min_size):
         raise InvalidValue(
             f"min_size must be at least 1 byte and not above max_size, not {params['min_size']!r}",
@@ -75,7 +77,7 @@ def policy_of(params: Mapping[str, Any]) -> Policy:
         )
     if params["keep"] < 0:
         raise InvalidValue(f"keep must be 0 (no limit) or more, not {params['keep']}")
-    max_age, prune_age = parse_duration(params["max_age"], "max_age"), _age(params, "prune_age")
+    max_age, prune_age = parse_duration(params["max_age"], "max_age"), _limit(params, "prune_age", parse_duration)
     if prune_age is not None and prune_age < max_age:
         raise InvalidValue(
             f"prune_age ({params['prune_age']}) must not be below max_age ({params['max_age']})",
@@ -88,8 +90,8 @@ def policy_of(params: Mapping[str, Any]) -> Policy:
         max_age=max_age,
         keep=params["keep"],
         prune_age=prune_age,
-        prune_logs_age=_age(params, "prune_logs_age"),
-        max_total_size=_size(params, "max_total_size"),
+        prune_logs_age=_limit(params, "prune_logs_age", parse_duration),
+        max_total_size=_limit(params, "max_total_size", parse_size),
         prune_existing=params["prune_existing"],
         suffix=SUFFIXES[params["compress"]],
         delay_compress=params["delay_compress"],
@@ -127,22 +129,13 @@ def request_of(params: Mapping[str, Any]) -> Optional[Request]:
     return Request(unit, reopen["pid_file"] or "", reopen["signal"], timeout=timeout)
 
 
-def _size(params: Mapping[str, Any], option: str) -> Optional[int]:
+def _limit(params: Mapping[str, Any], option: str, parse: Callable[[str, str], T]) -> Optional[T]:
     if params[option] is None:
         return None
-    size = parse_size(params[option], option)
-    if size == 0:
+    limit = parse(params[option], option)
+    if limit == 0:
         raise InvalidValue(f"{option} must be more than 0", hint=f"leave {option} out for no such limit")
-    return size
-
-
-def _age(params: Mapping[str, Any], option: str) -> Optional[float]:
-    if params[option] is None:
-        return None
-    age = parse_duration(params[option], option)
-    if age == 0:
-        raise InvalidValue(f"{option} must be more than 0", hint=f"leave {option} out for no such limit")
-    return age
+    return limit
 
 
 def level_of(params: Mapping[str, Any]) -> Optional[int]:
