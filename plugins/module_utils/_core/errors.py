@@ -36,6 +36,10 @@ class OpsError(Exception):
         self.details: Mapping[str, Any] = dict(details or {})
         self.partial: Mapping[str, Any] = dict(partial or {})
 
+    def words(self) -> str:
+        """Return in one line what failed and, where that is known, what to do."""
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
     def failure(self) -> dict[str, Any]:
         """Return the value of a failed module's ``failure`` key."""
         return {"code": self.code, "hint": self.hint, "details": dict(self.details)}

@@ -97,7 +97,7 @@ def run_amcheck(sessions: Sequence[Database]) -> Amcheck:
             first.execute("CREATE SCHEMA oncall_amcheck")
             first.execute("CREATE EXTENSION amcheck SCHEMA oncall_amcheck")
         except DatabaseFailed as error:
-            return Amcheck(unavailable=f"{error.message} ({error.hint})")
+            return Amcheck(unavailable=error.words())
     schema = first.fetch(_AMCHECK_SCHEMA)[0]["name"]
     btrees, heaps = first.fetch(_BTREES), first.fetch(_HEAPS) if first.major >= 14 else []
     work = [(f"SELECT {schema}.bt_index_check(%s::pg_catalog.oid::pg_catalog.regclass, true)", row) for row in btrees]

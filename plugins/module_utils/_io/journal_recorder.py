@@ -202,9 +202,8 @@ class Recorder:
         if self._writer is not None:
             self._writer.close()
         self._writer = None
-        hint = f" ({error.hint})" if error.hint else ""
         if self._spool is not None:
             kept = f"the run goes on; its entries are kept in {self._spool.path} until a run reaches the journal"
         else:
             kept = f"the run goes on, but its entries are lost{': ' + no_spool if no_spool else ''}"
-        self._say(f"{error.message}{hint}; {kept}")
+        self._say(f"{error.words()}; {kept}")

@@ -52,7 +52,7 @@ def read_journal(ask: JournalAsk, scan: Scan, reading: Reading, commands: Comman
     try:
         done = _ask(ask, commands)
     except OpsError as error:
-        return JournalOutcome(ask.cursor, problem=f"{error.message} ({error.hint})" if error.hint else error.message)
+        return JournalOutcome(ask.cursor, problem=error.words())
     problem = _problem(ask, done)
     if problem:
         return JournalOutcome(ask.cursor, problem=problem)

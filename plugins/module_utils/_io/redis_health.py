@@ -50,8 +50,7 @@ class _Interview:
             times = self._ping(pings)
             info = self._ask("+info", "INFO", self._server.info)
         except OpsError as error:
-            hint = f" ({error.hint})" if error.hint else ""
-            return RedisFacts(self._label, f"{error.message}{hint}", error.code)
+            return RedisFacts(self._label, error.words(), error.code)
         in_cluster = isinstance(info, Mapping) and info.get("cluster_enabled") in (1, "1")
         return RedisFacts(
             self._label,

@@ -54,8 +54,7 @@ class CapacityForecast(InfoOperation):
             with open_journal(self._url) as journal:
                 outlooks = {one.name: self._foresee(journal, one) for one in self._resources}
         except (JournalUnreachable, JournalSchema) as error:
-            hint = f" ({error.hint})" if error.hint else ""
-            return decide_blind(self._resources, error.message + hint)
+            return decide_blind(self._resources, error.words())
         return decide(self._resources, outlooks)
 
     def _foresee(self, journal: Journal, resource: Resource) -> list[Outlook]:

@@ -89,8 +89,7 @@ class JournalInfo(InfoOperation):
                 findings = (_readable(journal.where), *_interrupted(journal.runs(since)))
                 where = journal.where
         except (JournalUnreachable, JournalSchema) as error:
-            hint = f" ({error.hint})" if error.hint else ""
-            finding = Finding("journal", UNKNOWN, error.message + hint)
+            finding = Finding("journal", UNKNOWN, error.words())
             return Decision(
                 finding.msg, findings=(finding,), extra={"rows": [], "lines": [], "journal": name_of(self._url)}
             )

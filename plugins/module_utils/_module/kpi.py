@@ -20,6 +20,7 @@ from .._io.journal_open import JournalSchema, JournalUnreachable
 from .._io.journal_read import Journal, open_journal
 from .._io.journal_series import read_series
 from .info import InfoOperation
+from .journal import journal_spec
 from .run import Task
 from .spec import ArgumentSpec
 
@@ -43,12 +44,13 @@ def kpi_spec() -> ArgumentSpec:
 
 def journal_reader_spec(variable: str) -> ArgumentSpec:
     """Return the options of what is told by the inventory and read from the journal."""
-    return ArgumentSpec(
-        {
-            "journal_url": {"type": "str", "no_log": True},
-            "variable": {"type": "str", "default": variable},
-            "validate_only": {"type": "bool", "default": False},
-        }
+    return journal_spec().merge(
+        ArgumentSpec(
+            {
+                "variable": {"type": "str", "default": variable},
+                "validate_only": {"type": "bool", "default": False},
+            }
+        )
     )
 
 
@@ -70,8 +72,7 @@ class KpiEvaluation(InfoOperation):
             with open_journal(self._url) as journal:
                 return self._judge(journal, self._kpis)
         except (JournalUnreachable, JournalSchema) as error:
-            hint = f" ({error.hint})" if error.hint else ""
-            return decide_blind(self._kpis, error.message + hint)
+            return decide_blind(self._kpis, error.words())
 
     def _judge(self, journal: Journal, kpis: tuple[Kpi, ...]) -> Decision:
         now = self._clock.now().timestamp()

@@ -114,9 +114,8 @@ def presented(
 
 def failure_of(error: OpsError, secrets: tuple[str, ...]) -> dict[str, Any]:
     """Return what a failed module says."""
-    hint = f" ({error.hint})" if error.hint else ""
     partial = {"changed": False, **error.partial}
-    return dict(redact_value({**partial, "msg": error.message + hint, "failure": error.failure()}, secrets))
+    return dict(redact_value({**partial, "msg": error.words(), "failure": error.failure()}, secrets))
 
 
 def crash_of(error: Exception, secrets: tuple[str, ...]) -> dict[str, Any]:

@@ -82,8 +82,7 @@ class Report(Operation):
             with open_journal(self._url, lambda: now) as journal:
                 return collect(journal, self._policy, now)
         except (JournalUnreachable, JournalSchema) as error:
-            hint = f" ({error.hint})" if error.hint else ""
-            trouble = "" if error.code == _NO_JOURNAL else error.message + hint
+            trouble = "" if error.code == _NO_JOURNAL else error.words()
             return Facts(where=name_of(self._url), trouble=trouble)
 
     def _render(self, report: ReportData, now: float) -> list[Document]:
