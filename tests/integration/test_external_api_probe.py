@@ -357,7 +357,7 @@ def test_a_certificate_that_is_not_trusted_is_critical(tmp_path: Path) -> None:
 )
 def test_options_that_mean_nothing_are_refused_with_the_name_of_the_api(options: dict[str, Any], words: str) -> None:
     failed = run_failed("external_api_probe", {"apis": [{**api(1), **options}]})
-    assert failed["failure"]["code"] == "invalid_value" and words in failed["msg"] and "api api:" in failed["msg"]
+    assert failed["failure"]["code"] == "invalid_value" and words in failed["msg"] and "api 1 (api):" in failed["msg"]
 
 
 def test_two_apis_of_one_name_and_none_at_all_are_refused() -> None:

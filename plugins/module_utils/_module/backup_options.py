@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Mapping, Optional, Sequence
 
 from .._core.backup_plan import AUTO, MODES
-from .._core.errors import InvalidValue
 from .._core.units import parse_duration
 from .._io.backup_copy import CopyTerms
 from .._io.backup_dump import NONE, REQUIRED, DumpTerms
+from .ranges import check_ranges
 from .spec import ArgumentSpec
 
 
@@ -57,9 +57,7 @@ def read_options(params: Mapping[str, Any], lock_timeout: float, role: Optional[
     Raises:
         InvalidValue: a number is out of its range, or a duration cannot be read.
     """
-    for name, lowest, highest in (("jobs", 1, 64), ("sentinel_keep", 1, 10**6), ("checksum_rows", 0, 10**6)):
-        if not lowest <= params[name] <= highest:
-            raise InvalidValue(f"{name} must be between {lowest} and {highest}, not {params[name]}")
+    check_ranges(params, {"jobs": (1, 64), "sentinel_keep": (1, 10**6), "checksum_rows": (0, 10**6)})
     longest = parse_duration(params["max_duration"], "max_duration")
     return Options(
         databases=params["databases"],

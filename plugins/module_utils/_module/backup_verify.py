@@ -44,6 +44,7 @@ from .._io.workspace import Stopped
 from .backup_rehearsal import Means, Rehearsal
 from .copy_options import choice_spec
 from .copy_steps import Steps
+from .ranges import check_ranges
 from .repository import repository_of, repository_spec, source_of, source_spec
 from .run import Operation, Task
 from .spec import ArgumentSpec, progress_spec
@@ -86,9 +87,8 @@ class BackupVerify(Operation):
             parse_duration(params["max_age"], "max_age"), parse_duration(params["max_proof_age"], "max_proof_age")
         )
         self._timeout = parse_duration(params["restore_timeout"], "restore_timeout")
+        check_ranges(params, {"jobs": (1, 64)})
         self._jobs = params["jobs"] if params["jobs"] is not None else min(len(os.sched_getaffinity(0)), 8)
-        if not 1 <= self._jobs <= 64:
-            raise InvalidValue(f"jobs must be between 1 and 64, not {self._jobs}")
         self._account = server_account(params["run_as"]) if params["verify"] else None
 
     def decide(self) -> Decision:
@@ -162,8 +162,7 @@ class BackupVerify(Operation):
         """Return what a failure says about the copy; raise it when it says that the options are wrong."""
         if isinstance(error, (InvalidValue, Stopped)) or error.code in _MUST_FAIL:
             raise error
-        hint = f" ({error.hint})" if error.hint else ""
-        return failure_finding(error.code, error.message + hint)
+        return failure_finding(error.code, error.words())
 
     def _actions(self) -> tuple[Action, ...]:
         copy, plan = self._copy, []

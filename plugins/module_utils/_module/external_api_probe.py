@@ -9,10 +9,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Mapping, Optional, Union
+from typing import Any, Mapping, Optional
 
 from .._core.breaker import BreakerPolicy
-from .._core.errors import InvalidValue, OpsError
+from .._core.errors import InvalidValue
 from .._core.external_api import Api, Memory, OAuth, read_memory
 from .._core.external_api_report import DEFAULTS, report
 from .._core.limits import merged_limits, read_limits
@@ -21,16 +21,16 @@ from .._core.quota import PARTS, WINDOWS, RateLimit
 from .._core.redact import printable
 from .._core.result import Decision
 from .._io.external_api import ask_all
-from .._io.http_client import HttpClient
 from .http_options import (
-    bounded,
+    each_by_name,
     expectation_from,
     expectation_options,
-    positive_duration,
+    open_client,
     request_from,
     request_options,
 )
 from .info import InfoOperation
+from .ranges import bounded, positive_duration
 from .run import Task
 from .spec import ArgumentSpec
 
@@ -82,11 +82,7 @@ class ExternalApiProbe(InfoOperation):
 
     def decide(self) -> Decision:
         """Ask, and judge what came back."""
-        client: Union[HttpClient, OpsError]
-        try:
-            client = HttpClient(self._clock.monotonic)
-        except OpsError as error:
-            client = error
+        client = open_client(self._clock)
         readings = ask_all(self._apis, self._memories, client, self._clock, self._seconds)
         return report(readings, self._limits, self._clock.now())
 
@@ -97,18 +93,8 @@ def apis_from(given: list[Mapping[str, Any]], limits: Mapping[str, Any]) -> tupl
     Raises:
         InvalidValue: one of them cannot work; the message says which.
     """
-    if not given:
-        raise InvalidValue("apis names nothing to ask", hint="nothing is well for lack of data")
-    found: dict[str, Api] = {}
-    for one in given:
-        name = printable(one["name"], 100)
-        try:
-            if name in found:
-                raise InvalidValue("there are two of this name", hint="names tell samples and breakers apart")
-            found[name] = _api(name, one, limits)
-        except InvalidValue as error:
-            raise InvalidValue(f"api {name}: {error.message}", hint=error.hint) from error
-    return tuple(found.values())
+    names = [printable(one["name"], 100) for one in given]
+    return each_by_name("api", names, given, lambda name, one: _api(name, one, limits))
 
 
 def _api(name: str, given: Mapping[str, Any], limits: Mapping[str, Any]) -> Api:

@@ -8,12 +8,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from typing import Any, Callable, Mapping, Sequence, TypeVar, Union
 
 from .._core.endpoint import METHODS, HttpRequest, basic, check_request
-from .._core.errors import InvalidValue
+from .._core.errors import InvalidValue, OpsError
 from .._core.http_answer import MOVED, OPERATORS, Expectation, parse_assertion, parse_statuses
-from .._core.units import parse_duration, parse_size
+from .._core.units import parse_size
+from .._io.clock import Clock
+from .._io.http_client import HttpClient
+
+T = TypeVar("T")
 
 
 def request_options() -> dict[str, Any]:
@@ -52,6 +56,35 @@ def expectation_options() -> dict[str, Any]:
         "absent": {"type": "list", "elements": "str", "default": []},
         "json": {"type": "list", "elements": "dict", "default": [], "options": assertion},
     }
+
+
+def open_client(clock: Clock) -> Union[HttpClient, OpsError]:
+    """Return a client, or why this host has none: that is a reading of everything that was to be asked."""
+    try:
+        return HttpClient(clock.monotonic)
+    except OpsError as error:
+        return error
+
+
+def each_by_name(
+    what: str, names: Sequence[str], given: Sequence[Mapping[str, Any]], read: Callable[[str, Mapping[str, Any]], T]
+) -> tuple[T, ...]:
+    """Return what each entry of a list means; ``what`` is what one is called, and with an s the option.
+
+    Raises:
+        InvalidValue: there is none, two have the same name, or one cannot work; the message says which.
+    """
+    if not given:
+        raise InvalidValue(f"{what}s names nothing to ask", hint="nothing is well for lack of data")
+    found: dict[str, T] = {}
+    for number, (name, one) in enumerate(zip(names, given), 1):
+        try:
+            if name in found:
+                raise InvalidValue("there are two of this name", hint="names tell readings apart")
+            found[name] = read(name, one)
+        except InvalidValue as error:
+            raise InvalidValue(f"{what} {number} ({name}): {error.message}", hint=error.hint) from error
+    return tuple(found.values())
 
 
 def request_from(given: Mapping[str, Any], expected: Expectation) -> HttpRequest:
@@ -98,30 +131,6 @@ def expectation_from(given: Mapping[str, Any]) -> Expectation:
         assertions=tuple(parse_assertion(one["path"], one["op"], one["value"]) for one in given["json"]),
         location=location,
     )
-
-
-def positive_duration(given: Mapping[str, Any], option: str) -> float:
-    """Return seconds.
-
-    Raises:
-        InvalidValue: it is no duration, or none at all.
-    """
-    seconds = parse_duration(given[option], option)
-    if seconds <= 0:
-        raise InvalidValue(f"{option} must be more than 0", hint="for example 10s")
-    return seconds
-
-
-def bounded(given: Mapping[str, Any], option: str, least: int, most: int) -> int:
-    """Return a number.
-
-    Raises:
-        InvalidValue: it is out of bounds.
-    """
-    number = int(given[option])
-    if not least <= number <= most:
-        raise InvalidValue(f"{option} must be between {least} and {most}, not {number}")
-    return number
 
 
 def _texts(given: Mapping[str, Any]) -> dict[str, str]:

@@ -12,21 +12,20 @@ from typing import Any, Mapping
 
 from .._core.endpoint import FAMILIES, DnsTarget, Endpoint, HttpTarget, Target, TcpTarget, check_networks
 from .._core.endpoint_report import DEFAULTS, report
-from .._core.errors import InvalidValue, OpsError
 from .._core.limits import merged_limits, read_limits
 from .._core.redact import printable
 from .._core.result import Decision
-from .._io.endpoints import Client, EndpointSurvey
-from .._io.http_client import HttpClient
+from .._io.endpoints import EndpointSurvey
 from .http_options import (
-    bounded,
+    each_by_name,
     expectation_from,
     expectation_options,
-    positive_duration,
+    open_client,
     request_from,
     request_options,
 )
 from .info import InfoOperation
+from .ranges import bounded, positive_duration
 from .run import Task
 from .spec import ArgumentSpec
 
@@ -80,12 +79,7 @@ class HttpProbe(InfoOperation):
 
     def decide(self) -> Decision:
         """Ask, and judge what came back."""
-        client: Client
-        try:
-            client = HttpClient(self._clock.monotonic)
-        except OpsError as error:
-            client = error
-        survey = EndpointSurvey(self._endpoints, client, self._clock.monotonic)
+        survey = EndpointSurvey(self._endpoints, open_client(self._clock), self._clock.monotonic)
         return report(survey.run(self._workers, self._seconds), self._limits, self._clock.now())
 
 
@@ -95,18 +89,8 @@ def endpoints_from(given: list[Mapping[str, Any]], limits: Mapping[str, Any]) ->
     Raises:
         InvalidValue: one of them cannot work; the message says which.
     """
-    if not given:
-        raise InvalidValue("endpoints names nothing to ask", hint="nothing is well for lack of data")
-    found: dict[str, Endpoint] = {}
-    for number, one in enumerate(given, 1):
-        name = printable(one["name"] or one["url"] or one["host"] or "", 100).partition("?")[0]
-        try:
-            if name in found:
-                raise InvalidValue("there are two of this name", hint="names tell samples apart")
-            found[name] = _endpoint(name, one, limits)
-        except InvalidValue as error:
-            raise InvalidValue(f"endpoint {number} ({name}): {error.message}", hint=error.hint) from error
-    return tuple(found.values())
+    names = [printable(one["name"] or one["url"] or one["host"] or "", 100).partition("?")[0] for one in given]
+    return each_by_name("endpoint", names, given, lambda name, one: _endpoint(name, one, limits))
 
 
 def _endpoint(name: str, given: Mapping[str, Any], limits: Mapping[str, Any]) -> Endpoint:

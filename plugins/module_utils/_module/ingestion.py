@@ -21,6 +21,7 @@ from .._io.ingestion import Ask, read_sources
 from .._io.window import zone
 from .info import InfoOperation
 from .postgres import postgres_target
+from .ranges import positive_duration
 from .run import Task
 from .spec import ArgumentSpec
 from .window import read_window
@@ -72,7 +73,7 @@ class IngestionInfo(InfoOperation):
         limits = read_limits(params["limits"], DEFAULT_LIMITS)
         self._sources = tuple(_source(raw, f"sources[{at}]", limits) for at, raw in enumerate(params["sources"]))
         _check_names(self._sources)
-        self._ask = Ask(_positive(params, "window"), _positive(params, "timeout"))
+        self._ask = Ask(positive_duration(params, "window"), positive_duration(params, "timeout"))
         self._max_skew = parse_duration(params["max_clock_skew"], "max_clock_skew")
         self._target = postgres_target(params, "ingestion_info")
         self._clock = task.clock
@@ -82,15 +83,8 @@ class IngestionInfo(InfoOperation):
         try:
             facts = read_sources(self._target, self._sources, self._ask, self._clock)
         except (DatabaseFailed, PreconditionFailed) as error:
-            return unreachable(self._sources, f"{error.message} ({error.hint})" if error.hint else error.message)
+            return unreachable(self._sources, error.words())
         return decide(facts, self._max_skew)
-
-
-def _positive(params: Mapping[str, Any], option: str) -> float:
-    seconds = parse_duration(params[option], option)
-    if seconds <= 0:
-        raise InvalidValue(f"{option} must be longer than nothing")
-    return seconds
 
 
 def _check_names(sources: Sequence[Source]) -> None:

@@ -28,11 +28,12 @@ from .._core.log_state import BadState, State, parse_state, render_state
 from .._core.number import parse_number
 from .._core.result import DONE, FAILED, UNKNOWN, Action, Decision, Finding, Outcome, Step, partial_result
 from .._core.samples import LOGS, render_samples
-from .._core.units import parse_duration, parse_size, rfc3339
+from .._core.units import parse_size, rfc3339
 from .._core.verdict import headline
 from .._io.log_sources import Ask, Harvest, LogReader, LogSource
 from .._io.log_state import load_state, save_state
 from .._io.window import zone
+from .ranges import positive_duration
 from .run import Operation, Task
 from .spec import ArgumentSpec
 
@@ -90,8 +91,8 @@ class LogErrors(Operation):
         self._ask = Ask(
             max_bytes=parse_size(params["max_bytes"], "max_bytes"),
             max_entries=_least(params, "max_entries"),
-            timeout=_positive(params, "timeout"),
-            since=_positive(params, "since"),
+            timeout=positive_duration(params, "timeout"),
+            since=positive_duration(params, "since"),
             minimum_requests=self._policy.minimum_requests,
             usual=_usual(params["usual"]),
         )
@@ -228,13 +229,6 @@ def _least(params: Mapping[str, Any], option: str, least: int = 1) -> int:
     if number < least:
         raise InvalidValue(f"{option} must be at least {least}, not {number}")
     return number
-
-
-def _positive(params: Mapping[str, Any], option: str) -> float:
-    seconds = parse_duration(params[option], option)
-    if seconds <= 0:
-        raise InvalidValue(f"{option} must be longer than nothing")
-    return seconds
 
 
 def _usual(raw: Mapping[str, Any]) -> dict[str, float]:

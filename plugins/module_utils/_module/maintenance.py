@@ -16,7 +16,7 @@ from typing import Any, Mapping, Optional
 
 from .._core import maintenance_outcome as outcomes
 from .._core import maintenance_report as report
-from .._core.errors import DatabaseFailed, OpsError
+from .._core.errors import DatabaseFailed
 from .._core.maintenance_facts import Facts, TableFacts
 from .._core.maintenance_plan import Survey, actions, current_pages, leaves_of_parents, survey
 from .._core.maintenance_policy import Policy, check_supported
@@ -33,6 +33,7 @@ from .._io.postgres import Target, advisory_lock
 from .maintenance_options import Options, read_options
 from .postgres import postgres_target
 from .run import Operation, Task
+from .upkeep_options import raise_when_cut_short
 
 LOCK = "postgresql_maintenance"
 _COUNTERS_SECONDS = 5.0
@@ -242,18 +243,7 @@ class Maintenance(Operation):
         partial = render_outcome(decision, outcome)
         done = sum(1 for step in steps if step.status == DONE)
         progress = f"{done} of {len(steps)} tables done"
-        if work.fatal is not None:
-            error = work.fatal
-            raise DatabaseFailed(
-                f"maintain: {progress}, then: {error.message}",
-                code=error.code,
-                hint=error.hint,
-                details=error.details,
-                partial=partial,
-            )
-        if work.stopped:
-            hint = "run it again: it goes on with what is left"
-            raise OpsError(f"maintain: stopped by a signal, {progress}", code="interrupted", hint=hint, partial=partial)
+        raise_when_cut_short("maintain", progress, work.fatal, work.stopped, partial)
         code = work.attempts[failed[0].id].code
         names = f"{failed[0].id}: {failed[0].detail}" + (f" (and {len(failed) - 1} more)" if failed[1:] else "")
         hint = "read the server's log for this table, then run again"

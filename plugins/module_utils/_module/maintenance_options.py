@@ -14,7 +14,9 @@ from typing import Any, Mapping, Optional
 from .._core.errors import InvalidValue
 from .._core.maintenance_policy import Manner, Override, Policy, Thresholds
 from .._core.units import parse_duration, parse_size
+from .ranges import check_ranges
 from .spec import ArgumentSpec
+from .upkeep_options import RANGES, UpkeepOptions, upkeep_options
 
 _NEED = {
     "dead_rows_min": {"type": "int"},
@@ -55,9 +57,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "freeze_age": (0, 2_000_000_000),
     "multixact_freeze_age": (0, 2_000_000_000),
     "parallel": (0, 1024),
-    "jobs": (1, 64),
-    "limit": (1, 2**31),
-    "lock_attempts": (1, 100),
+    **RANGES,
     "vacuum_cost_limit": (1, 10_000),
 }
 _KB = 1024
@@ -103,18 +103,11 @@ def maintenance_spec() -> ArgumentSpec:
 
 
 @dataclass(frozen=True)
-class Options:
-    """The options as values: durations in seconds, ``settings`` as the server names them."""
+class Options(UpkeepOptions):
+    """The options as values; ``table_timeout`` in seconds."""
 
     policy: Policy
-    databases: tuple[str, ...]
-    jobs: int
-    lock_attempts: int
-    cancel_at_end: bool
-    budget: Optional[float]
-    window_end: Optional[str]
     table_timeout: float
-    settings: Mapping[str, str]
     cost_delay_ms: Optional[float]
     cost_limit: Optional[int]
 
@@ -125,35 +118,22 @@ def read_options(params: Mapping[str, Any]) -> Options:
     Raises:
         InvalidValue: a value is out of its range; the message names the option.
     """
-    _check_ranges(params, "")
+    check_ranges(params, _RANGES)
     delay = _cost_delay_ms(params["vacuum_cost_delay"])
     return Options(
+        **upkeep_options(params, _settings(params, delay)),
         policy=_policy(params),
-        databases=tuple(params["databases"]),
-        jobs=params["jobs"],
-        lock_attempts=params["lock_attempts"],
-        cancel_at_end=params["cancel_at_end"],
-        budget=None if params["budget"] is None else parse_duration(params["budget"], "budget"),
-        window_end=None if params["window_end"] is None else str(params["window_end"]).strip(),
         table_timeout=parse_duration(params["table_timeout"], "table_timeout"),
-        settings=_settings(params, delay),
         cost_delay_ms=delay,
         cost_limit=params["vacuum_cost_limit"],
     )
-
-
-def _check_ranges(params: Mapping[str, Any], where: str) -> None:
-    for name, (lowest, highest) in _RANGES.items():
-        value = params.get(name)
-        if value is not None and not lowest <= value <= highest:
-            raise InvalidValue(f"{where}{name} must be between {lowest:,} and {highest:,}, not {value}")
 
 
 def _policy(params: Mapping[str, Any]) -> Policy:
     overrides = []
     for number, override in enumerate(params["overrides"]):
         where = f"overrides[{number}]."
-        _check_ranges(override, where)
+        check_ranges(override, _RANGES, where)
         given = {name: value for name, value in override.items() if value is not None and name != "pattern"}
         manner = {name: given[name] for name in (*_HOW, "vacuum", "analyze") if name in given}
         thresholds = {name: given[name] for name in _NEED if name in given}
@@ -202,9 +182,4 @@ def _settings(params: Mapping[str, Any], delay_ms: Optional[float]) -> dict[str,
         settings["vacuum_cost_delay"] = f"{delay_ms:g}ms"
     if params["vacuum_cost_limit"] is not None:
         settings["vacuum_cost_limit"] = str(params["vacuum_cost_limit"])
-    if params["maintenance_work_mem"] is not None:
-        size = parse_size(params["maintenance_work_mem"], "maintenance_work_mem")
-        if not _KB**2 <= size <= 2048 * _KB**3 - _KB:
-            raise InvalidValue("maintenance_work_mem must be between 1MB and 2047GB")
-        settings["maintenance_work_mem"] = f"{size // _KB}kB"
     return settings

@@ -21,6 +21,7 @@ from .._core.units import parse_duration
 from .._io.postgres_health import read_health
 from .info import InfoOperation
 from .postgres import postgres_target
+from .ranges import check_ranges
 from .run import Task
 from .spec import ArgumentSpec
 
@@ -80,9 +81,8 @@ def read_policy(params: Mapping[str, Any]) -> Policy:
     Raises:
         InvalidValue: an option means nothing; the message names it.
     """
-    for name, lowest in (("pool_size", 1), ("expected_standbys", 0), ("statements", 0), ("statement_calls", 1)):
-        if params[name] is not None and not lowest <= params[name] <= 10_000:
-            raise InvalidValue(f"{name} must be between {lowest} and 10,000, not {params[name]}")
+    lowest = {"pool_size": 1, "expected_standbys": 0, "statements": 0, "statement_calls": 1}
+    check_ranges(params, {name: (least, 10_000) for name, least in lowest.items()})
     questions = tuple(_question(raw, f"queries[{number}]") for number, raw in enumerate(params["queries"]))
     twice = {one.name for one in questions if [other.name for other in questions].count(one.name) > 1}
     if twice:

@@ -13,8 +13,8 @@ from typing import Any, Callable, Mapping
 from .._core.errors import InvalidValue
 from .._core.probe import CommandProbe, HttpProbe, Probe, SqlProbe, TcpProbe, check_headers, check_http
 from .._core.redact import printable
-from .._core.units import parse_duration
 from .postgres import postgres_spec, postgres_target
+from .ranges import bounded, positive_duration
 from .spec import ArgumentSpec
 
 
@@ -63,20 +63,13 @@ def probes_from(params: Mapping[str, Any], module_name: str) -> tuple[Probe, ...
     return tuple(found)
 
 
-def _timeout(given: Mapping[str, Any]) -> float:
-    seconds = parse_duration(given["timeout"], "timeout")
-    if seconds <= 0:
-        raise InvalidValue("timeout must be more than 0", hint="for example 5s")
-    return seconds
-
-
 def _http(name: str, given: Mapping[str, Any], _module_name: str) -> Probe:
     check_headers(given["headers"])
     return check_http(
         HttpProbe(
             name=name,
             url=given["url"],
-            timeout=_timeout(given),
+            timeout=positive_duration(given, "timeout"),
             method=given["method"],
             headers={key: str(value) for key, value in given["headers"].items()},
             secret_headers={key: str(value) for key, value in given["secret_headers"].items()},
@@ -91,21 +84,19 @@ def _http(name: str, given: Mapping[str, Any], _module_name: str) -> Probe:
 
 
 def _tcp(name: str, given: Mapping[str, Any], _module_name: str) -> Probe:
-    if not 0 < given["port"] < 65536:
-        raise InvalidValue(f"port must be between 1 and 65535, not {given['port']}")
-    return TcpProbe(name, given["host"], given["port"], _timeout(given))
+    return TcpProbe(name, given["host"], bounded(given, "port", 1, 65535), positive_duration(given, "timeout"))
 
 
 def _sql(name: str, given: Mapping[str, Any], module_name: str) -> Probe:
     options = {key: option.get("default") for key, option in postgres_spec().options.items()}
     target = postgres_target({**options, "dsn": given["dsn"]}, module_name)
-    return SqlProbe(name, target, given["query"], given["expect"], _timeout(given))
+    return SqlProbe(name, target, given["query"], given["expect"], positive_duration(given, "timeout"))
 
 
 def _command(name: str, given: Mapping[str, Any], _module_name: str) -> Probe:
     if not given["argv"] or not given["argv"][0]:
         raise InvalidValue("argv must name a program", hint="for example argv: [redis-cli, ping]")
-    return CommandProbe(name, tuple(given["argv"]), _timeout(given))
+    return CommandProbe(name, tuple(given["argv"]), positive_duration(given, "timeout"))
 
 
 _BY_TYPE: Mapping[str, Callable[[str, Mapping[str, Any], str], Probe]] = {

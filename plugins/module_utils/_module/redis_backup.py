@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Mapping, Optional
 
 from .._core.backup import MANIFEST, Copy, copy_tags
-from .._core.errors import InvalidValue, PreconditionFailed, VerificationFailed
+from .._core.errors import PreconditionFailed, VerificationFailed
 from .._core.redis_copy import (
     FORM,
     RDB_FILE,
@@ -46,6 +46,7 @@ from .._io.redis_throwaway import MEMORY_FACTOR, ServerProgram, find_server, nee
 from .._io.restic import Restic, Written
 from .._io.workspace import give, need_room, workspace
 from .copy_steps import Steps
+from .ranges import check_ranges
 from .redis_options import redis_source, redis_target
 from .repository import repository_of
 from .run import Operation, Task
@@ -61,8 +62,7 @@ class RedisBackup(Operation):
         self._restic = Restic(repository_of(params))
         self._timeout = parse_duration(params["save_timeout"], "save_timeout")
         self._server = RedisServer(redis_target(params))
-        if not 0 <= params["sample"] <= 10000:
-            raise InvalidValue("sample must be between 0 and 10000")
+        check_ranges(params, {"sample": (0, 10_000)})
 
     def decide(self) -> Decision:
         """Look at the server and choose the way; nothing is written."""

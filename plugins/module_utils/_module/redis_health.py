@@ -14,10 +14,10 @@ from .._core.counters import read_previous
 from .._core.errors import InvalidValue
 from .._core.redis_health import Expected, Moment, decide, read_redis_limits
 from .._core.result import Decision
-from .._core.units import parse_duration
 from .._io.redis_health import read_redis
 from .._io.redis_server import RedisServer
 from .info import InfoOperation
+from .ranges import bounded, positive_duration
 from .redis_options import redis_spec, redis_target
 from .run import Task
 from .spec import ArgumentSpec
@@ -46,14 +46,10 @@ class RedisHealth(InfoOperation):
         self._limits = read_redis_limits(params["limits"])
         self._previous = read_previous(params["previous"])
         role, replicas = params["expected_role"], params["expected_replicas"]
-        self._pings = params["pings"]
-        timeout = parse_duration(params["timeout"], "timeout")
-        if not 1 <= self._pings <= 1000:
-            raise InvalidValue("pings must be from 1 to 1000")
+        self._pings = bounded(params, "pings", 1, 1000)
+        timeout = positive_duration(params, "timeout")
         if replicas is not None and replicas < 0:
             raise InvalidValue("expected_replicas must not be negative")
-        if timeout <= 0:
-            raise InvalidValue("timeout must be longer than nothing")
         self._expected = Expected("" if role == "any" else role, replicas)
         self._timeout = timeout
         target = redis_target(params)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Mapping, Optional
 
-from .._core.errors import DatabaseFailed, OpsError
+from .._core.errors import DatabaseFailed
 from .._core.maintenance_time import seconds_allowed
 from .._core.reindex import Done, decide, outcome_of, to_remember
 from .._core.reindex_bloat import Measured
@@ -31,6 +31,7 @@ from .._io.reindex_work import Terms
 from .postgres import postgres_target
 from .reindex_options import read_options
 from .run import Operation, Task
+from .upkeep_options import raise_when_cut_short
 
 NAME = "postgresql_reindex"
 
@@ -147,20 +148,7 @@ class Reindex(Operation):
         partial = render_outcome(decision, outcome)
         count = sum(1 for item in result.done if item.status == DONE)
         progress = f"{count} of {len(result.done)} indexes done"
-        if result.fatal is not None:
-            error = result.fatal
-            raise DatabaseFailed(
-                f"rebuild indexes: {progress}, then: {error.message}",
-                code=error.code,
-                hint=error.hint,
-                details=error.details,
-                partial=partial,
-            )
-        if result.stopped:
-            hint = "run it again: it goes on with what is left"
-            raise OpsError(
-                f"rebuild indexes: stopped by a signal, {progress}", code="interrupted", hint=hint, partial=partial
-            )
+        raise_when_cut_short("rebuild indexes", progress, result.fatal, result.stopped, partial)
         failed = [item for item in result.done if item.status == FAILED]
         if failed:
             more = f" (and {len(failed) - 1} more)" if failed[1:] else ""

@@ -9,22 +9,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping
 
 from .._core.errors import InvalidValue
 from .._core.reindex_facts import ESTIMATE, PGSTATTUPLE, Policy
 from .._core.units import parse_duration, parse_size
+from .ranges import check_ranges
 from .spec import ArgumentSpec
+from .upkeep_options import RANGES, UpkeepOptions, upkeep_options
 
 _RANGES: dict[str, tuple[float, float]] = {
     "bloat_ratio": (0.05, 0.99),
     "sequence_warning": (0, 100),
     "sequence_critical": (0, 100),
-    "jobs": (1, 64),
-    "limit": (1, 2**31),
-    "lock_attempts": (1, 100),
+    **RANGES,
 }
-_SMALLEST_WORK_MEM, _LARGEST_WORK_MEM = 1024**2, 2048 * 1024**3 - 1024
 _LONGEST_WAIT_SECONDS = 2_000_000.0  # lock_timeout is a 32-bit number of milliseconds
 
 
@@ -58,17 +57,10 @@ def reindex_spec() -> ArgumentSpec:
 
 
 @dataclass(frozen=True)
-class Options:
-    """The options as values: durations in seconds, ``settings`` as the server names them."""
+class Options(UpkeepOptions):
+    """The options as values."""
 
     policy: Policy
-    databases: tuple[str, ...]
-    jobs: int
-    lock_attempts: int
-    cancel_at_end: bool
-    budget: Optional[float]
-    window_end: Optional[str]
-    settings: Mapping[str, str]
 
 
 def read_options(params: Mapping[str, Any]) -> Options:
@@ -77,22 +69,10 @@ def read_options(params: Mapping[str, Any]) -> Options:
     Raises:
         InvalidValue: a value is out of its range or cannot be read; the message names the option.
     """
-    for name, (lowest, highest) in _RANGES.items():
-        value = params[name]
-        if value is not None and not lowest <= value <= highest:
-            raise InvalidValue(f"{name} must be between {lowest:,} and {highest:,}, not {value}")
+    check_ranges(params, _RANGES)
     if params["sequence_warning"] > params["sequence_critical"]:
         raise InvalidValue("sequence_warning is above sequence_critical", hint="the warning comes first")
-    return Options(
-        policy=_policy(params),
-        databases=tuple(params["databases"]),
-        jobs=params["jobs"],
-        lock_attempts=params["lock_attempts"],
-        cancel_at_end=params["cancel_at_end"],
-        budget=None if params["budget"] is None else parse_duration(params["budget"], "budget"),
-        window_end=None if params["window_end"] is None else str(params["window_end"]).strip(),
-        settings=_settings(params["maintenance_work_mem"]),
-    )
+    return Options(**upkeep_options(params, {}), policy=_policy(params))
 
 
 def _policy(params: Mapping[str, Any]) -> Policy:
@@ -114,12 +94,3 @@ def _policy(params: Mapping[str, Any]) -> Policy:
         max_wait=max_wait,
         limit=params["limit"],
     )
-
-
-def _settings(work_mem: Optional[str]) -> dict[str, str]:
-    if work_mem is None:
-        return {}
-    size = parse_size(work_mem, "maintenance_work_mem")
-    if not _SMALLEST_WORK_MEM <= size <= _LARGEST_WORK_MEM:
-        raise InvalidValue("maintenance_work_mem must be between 1MB and 2047GB")
-    return {"maintenance_work_mem": f"{size // 1024}kB"}

@@ -17,6 +17,7 @@ from .._core.report_given import mappings, read_backups, read_forecasts, read_kp
 from .._core.report_policy import COUNTS, Policy, read_objectives, read_schedule
 from .._core.units import parse_duration
 from .journal import journal_spec
+from .ranges import positive_duration
 from .spec import ArgumentSpec
 
 HTML, MARKDOWN, PROMETHEUS = FORMATS = ("html", "markdown", "prometheus")
@@ -74,8 +75,8 @@ def read_policy(params: Mapping[str, Any]) -> Policy:
     return Policy(
         product=product,
         title=params["title"],
-        window=_positive(params, "window"),
-        history=_positive(params, "history"),
+        window=positive_duration(params, "window"),
+        history=positive_duration(params, "history"),
         ages={str(area): parse_duration(text, f"max_ages.{area}") for area, text in params["max_ages"].items()},
         areas=tuple(params["areas"]),
         hosts=frozenset(params["hosts"]),
@@ -92,14 +93,7 @@ def read_policy(params: Mapping[str, Any]) -> Policy:
 
 def stale_after(params: Mapping[str, Any]) -> float:
     """Return the age in seconds from which on the page warns of itself."""
-    return _positive(params, "stale_after")
-
-
-def _positive(params: Mapping[str, Any], option: str) -> float:
-    seconds = parse_duration(params[option], option)
-    if seconds <= 0:
-        raise InvalidValue(f"{option} must be longer than nothing")
-    return seconds
+    return positive_duration(params, "stale_after")
 
 
 def read_files(params: Mapping[str, Any]) -> Files:
