@@ -15,13 +15,6 @@ description:
     and never closed are a finding.
   - All times are seconds of the Unix epoch.
 options:
-  journal_url:
-    description:
-      - Where the journal is, C(sqlite:////path/to/journal.db) or C(postgresql://user@host:5432/database).
-      - By default that of the environment variable E(ONCALL_JOURNAL_URL), which the callback
-        P(oncall.runbooks.journal#callback) sets from its own settings, else
-        C(~/.local/state/oncall-runbooks/journal.db).
-    type: str
   query:
     description:
       - What is asked for.
@@ -57,6 +50,7 @@ requirements:
   - sqlalchemy, and psycopg2 for PostgreSQL, for the Python on the controller
 extends_documentation_fragment:
   - oncall.runbooks.attributes.info
+  - oncall.runbooks.journal
 notes:
   - >-
     A failure has C(failure.code): V(invalid_value), V(invalid_arguments).

@@ -17,13 +17,6 @@ description:
   - When the journal cannot be reached, the record is spooled and taken in by the next run that reaches the journal.
     That is a finding, and no failure.
 options:
-  journal_url:
-    description:
-      - Where the journal is, C(sqlite:////path/to/journal.db) or C(postgresql://user@host:5432/database).
-      - By default that of the environment variable E(ONCALL_JOURNAL_URL), which the callback
-        P(oncall.runbooks.journal#callback) sets from its own settings, else
-        C(~/.local/state/oncall-runbooks/journal.db).
-    type: str
   kind:
     description: What is recorded.
     type: str
@@ -108,6 +101,7 @@ requirements:
   - sqlalchemy, and psycopg2 for PostgreSQL, for the Python on the controller
 extends_documentation_fragment:
   - oncall.runbooks.attributes
+  - oncall.runbooks.journal
 attributes:
   idempotent:
     description: A second run with the same arguments changes nothing. A V(note) without O(at) is a new one each time.

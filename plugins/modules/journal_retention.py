@@ -16,13 +16,6 @@ description:
   - Works in short transactions, so that runs that write at the same time are not kept waiting.
   - The callback P(oncall.runbooks.journal#callback) does the same once a day, at the end of a run.
 options:
-  journal_url:
-    description:
-      - Where the journal is, C(sqlite:////path/to/journal.db) or C(postgresql://user@host:5432/database).
-      - By default that of the environment variable E(ONCALL_JOURNAL_URL), which the callback
-        P(oncall.runbooks.journal#callback) sets from its own settings, else
-        C(~/.local/state/oncall-runbooks/journal.db).
-    type: str
   keep_samples:
     description: For how many days single samples are kept, and findings that were ok.
     type: int
@@ -40,6 +33,7 @@ requirements:
 extends_documentation_fragment:
   - oncall.runbooks.attributes
   - oncall.runbooks.attributes.idempotent
+  - oncall.runbooks.journal
 notes:
   - >-
     A failure has C(failure.code): V(journal_unreachable), V(journal_newer), V(journal_older), V(journal_corrupt),

@@ -137,13 +137,6 @@ options:
       runbook:
         description: The runbook to run when it is not V(ok).
         type: raw
-  journal_url:
-    description:
-      - Address of the journal, a SQLite file (V(sqlite:////var/lib/oncall/journal.db)) or a PostgreSQL database
-        (V(postgresql://user:password@host/database)).
-      - By default that of the environment variable E(ONCALL_JOURNAL_URL), which the callback P(oncall.runbooks.journal#callback)
-        sets, else C(~/.local/state/oncall-runbooks/journal.db) of the user who runs the playbook.
-    type: str
   variable:
     description: Name of the inventory's variable, for messages about an entry that cannot be meant.
     type: str
@@ -158,6 +151,7 @@ notes:
     C(failure.details.variable), as in C(kpis[3].critical), or V(invalid_arguments).
 extends_documentation_fragment:
   - oncall.runbooks.attributes.info
+  - oncall.runbooks.journal
 author:
   - The oncall.runbooks maintainers (@oncall-runbooks)
 """

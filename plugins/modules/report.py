@@ -53,11 +53,6 @@ options:
     description: Permissions of the files, octal and in quotes. The owner must be able to read.
     type: raw
     default: "0644"
-  journal_url:
-    description:
-      - Where the journal is, as C(sqlite:////path/journal.db) or C(postgresql://user:password@host:5432/database).
-      - By default E(ONCALL_JOURNAL_URL), else the file of the user who runs the playbook.
-    type: str
   window:
     description: How far runs, maintenance, sessions and incidents are looked back at, as a duration.
     type: str
@@ -164,6 +159,7 @@ options:
 extends_documentation_fragment:
   - oncall.runbooks.attributes
   - oncall.runbooks.attributes.idempotent
+  - oncall.runbooks.journal
 requirements:
   - on the controller jinja2, sqlalchemy, and prometheus_client for the metrics
 seealso:
