@@ -6,6 +6,7 @@ import copy
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,24 @@ def test_a_runbook_takes_the_lock_last_and_gives_it_back_whatever_tags_are_asked
     assert all("always" in tags for step, tags in steps if step in ("lock", "finish", "window", "host"))
     (end,) = [step for step, tags in steps if "report" in tags and step != "main"]
     assert end == "finish"
+
+
+def blocks_of(tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for task in tasks:
+        if "block" in task:
+            yield task
+            yield from blocks_of(task["block"])
+
+
+def test_all_playbooks_note_failures_and_ask_for_their_lock_in_one_way() -> None:
+    """An anchor reaches no further than its file."""
+    plays = [play for path in PLAYBOOKS for play in yaml.safe_load(path.read_text())]
+    blocks = [block for play in plays for block in blocks_of(play["tasks"])]
+    rescues = {yaml.safe_dump(block["rescue"]) for block in blocks}
+    (step,) = docs.role_steps(yaml.safe_load(rescues.pop()))
+    assert step == ("preflight", "note") and not rescues
+    renewals = {yaml.safe_dump(task) for block in blocks for task in block["block"] if "renew" in str(task)}
+    assert len(renewals) == 1
 
 
 def test_a_run_ends_with_the_lock_given_back_and_then_with_what_failed() -> None:
