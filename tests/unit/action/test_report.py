@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import yaml
@@ -23,9 +24,19 @@ def described(options: dict[str, Any], nested: str) -> dict[str, Any]:
     }
 
 
+def documented() -> dict[str, Any]:
+    """Return the options of the documentation, with those of its fragments."""
+    page = yaml.safe_load(report.DOCUMENTATION)
+    options = dict(page["options"])
+    for named in page["extends_documentation_fragment"]:
+        name, _dot, part = named.removeprefix("oncall.runbooks.").partition(".")
+        fragment = import_module(f"plugins.doc_fragments.{name}").ModuleDocFragment
+        options.update(yaml.safe_load(getattr(fragment, (part or "documentation").upper())).get("options", {}))
+    return options
+
+
 def test_the_documented_options_are_those_that_are_taken() -> None:
-    documented = yaml.safe_load(report.DOCUMENTATION)["options"]
-    assert described(documented, "suboptions") == described(report_spec().options, "options")
+    assert described(documented(), "suboptions") == described(report_spec().options, "options")
 
 
 def test_the_address_of_the_journal_is_never_logged() -> None:
