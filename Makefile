@@ -30,7 +30,8 @@ demo: ## run the weekly maintenance on a throwaway PostgreSQL 18 that has real w
 demo-clean: ## stop the demo's servers and remove every trace of it
 	@if [ -x .venv/bin/python ]; then $(PYTHON) tools/demo.py clean; else echo "There is no demo here."; fi
 
-test: lint unit integration ## all gates that need no containers: lint, types, unit, integration on the oldest and newest PostgreSQL
+test: setup ## all gates that need no containers: lint, types, unit, integration on the oldest and newest PostgreSQL
+	@tools/test.sh
 
 lint: setup ## formatting, types, import rules, Ansible, documentation and changelog checks
 	@tools/lint.sh

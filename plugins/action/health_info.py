@@ -4,8 +4,12 @@
 
 from __future__ import annotations
 
-from ..module_utils._module.health import HealthInfo, health_spec, secrets_in_areas
+from ..module_utils._module.health import HealthInfo, health_spec, load_areas, secrets_in_areas
 from ..plugin_utils.here import Near
+
+# Ansible loads this in the parent of its workers: once for a run instead of once for each host. It compiles the files
+# of a collection each time.
+load_areas()
 
 
 class ActionModule(Near):

@@ -8,12 +8,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import traceback
 from dataclasses import replace
 from functools import partial
 from typing import Any, Callable, Mapping, Optional, Protocol
-
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator, ValidationResult
 
 from .._core.errors import InvalidValue, OpsError
 from .._core.health import combine, unread
@@ -112,6 +112,15 @@ AREAS: Mapping[str, Area] = {
     BACKUPS: _backups,
     SECURITY: _security,
 }
+
+
+def load_areas() -> None:
+    """Import what all areas are made of, and the drivers that are there."""
+    for area in AREAS.values():
+        area()
+    for driver in ("psycopg2", "redis"):
+        with contextlib.suppress(ImportError):  # who needs it says that it is missing
+            importlib.import_module(driver)
 
 
 def health_spec() -> ArgumentSpec:
@@ -231,7 +240,7 @@ def _of_host(host: str, areas: Any, task: Task) -> dict[str, Operation]:
 
 def _operation(name: str, options: Mapping[str, Any], task: Task) -> Operation:
     spec, start = AREAS[name]()
-    read = _validated(spec, options)
+    read = spec.validate(options)
     if read.error_messages:
         raise InvalidValue(
             f"areas.{name}: {'; '.join(read.error_messages)}",
@@ -244,15 +253,10 @@ def _operation(name: str, options: Mapping[str, Any], task: Task) -> Operation:
         raise _named(name, error) from error
 
 
-def _validated(spec: ArgumentSpec, options: Mapping[str, Any]) -> ValidationResult:
-    rules = {name: rule for name, rule in spec.to_kwargs().items() if name not in ("argument_spec", "no_log")}
-    return ArgumentSpecValidator(spec.options, **rules).validate(dict(options))
-
-
 def secrets_in_areas(params: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the secrets among the options of all areas: what their own modules declare, and what is known by name."""
     found: list[Optional[str]] = list(secrets_of(params))
     for name, options in (params.get("areas") or {}).items():
         if name in AREAS and isinstance(options, Mapping):
-            found += sorted(map(str, _validated(AREAS[name]()[0], options)._no_log_values))
+            found += sorted(map(str, AREAS[name]()[0].validate(options)._no_log_values))
     return tuple(dict.fromkeys(text for text in found if text))
