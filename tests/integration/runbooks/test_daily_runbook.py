@@ -226,6 +226,20 @@ def test_the_deeper_looks(product: Product) -> None:
     assert looked["capacity-planning"] >= {"host", "database", "capacity"}
 
 
+def test_the_closer_look_reads_the_error_rate_and_leaves_other_logs_to_the_daily_one(product: Product) -> None:
+    access = product.playbooks.folder / "access.log"
+    line = '192.0.2.7 - - [21/Nov/2026:08:00:0{} +0000] "GET / HTTP/1.1" {} 12 "-" "curl"\n'
+    access.write_text("".join(line.format(number % 10, 502 if number < 3 else 200) for number in range(200)))
+    logs = {"sources": [{"name": "web", "paths": [str(access)], "format": "nginx_access"}], "since": "9999d"}
+    groups = {"proxy": {"proxy1": {"health_logs": logs}}, "app": {"app1": {}}}
+    product.playbooks.write_inventory(groups, **product.variables)
+    run = product.playbooks.run(ROOT / "playbooks" / "system-health.yml", "-e", "health_host_window=100ms")
+    read = {line["host"] for host in run.summary["hosts"].values() for line in host["steps"] if line["area"] == "logs"}
+    assert read == {"proxy1"}, run.output
+    assert product.samples("logs.error_percent", "proxy1") == [1.5]
+    assert run.rc != 0 and "logs is critical" in run.output, "1.5 % is beyond 1 % in five minutes"
+
+
 def test_slow_statements_are_logged_for_a_while_and_not_longer(product: Product, database: Database) -> None:
     check = ROOT / "playbooks" / "performance-check.yml"
     own = ("--tags", "slow_log")

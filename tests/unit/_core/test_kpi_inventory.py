@@ -11,7 +11,8 @@ import yaml
 from plugins.module_utils._core.capacity import read_resources
 from plugins.module_utils._core.kpi import read_kpis
 
-FILE = Path(__file__).resolve().parents[3] / "inventories" / "example" / "group_vars" / "all" / "kpis.yml"
+ROOT = Path(__file__).resolve().parents[3]
+FILE = ROOT / "inventories" / "example" / "group_vars" / "all" / "kpis.yml"
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +29,17 @@ def test_the_example_holds_the_handbooks_numbers(example: dict[str, Any]) -> Non
     assert (kpis["error_rate"].limit.warning, kpis["error_rate"].limit.critical) == (0.5, 1)
     assert [kpis[name].limit.warning for name in ("cpu", "memory", "disk")] == [70, 80, 85]
     assert kpis["ingestion_rate"].limit.lower_is_worse and kpis["ingestion_rate"].limit.warning == 1000
+
+
+def test_what_is_stale_within_the_hour_is_read_by_the_runbook_that_runs_every_5_minutes(example: dict[str, Any]) -> None:
+    kpis = read_kpis(example["health_kpis"], "health_kpis")
+    quick = {kpi.selector.metric.partition(".")[0] for kpi in kpis if kpi.max_age < 3600}
+    plays = yaml.safe_load((ROOT / "playbooks" / "system-health.yml").read_text(encoding="utf-8"))
+    areas = " ".join(str(play["vars"].get("health_areas")) for play in plays if "vars" in play)
+    assert quick == {"availability", "logs"} and all(area in areas for area in quick)
+    report = yaml.safe_load((FILE.parent / "report.yml").read_text(encoding="utf-8"))
+    (schedule,) = (one for one in report["report_schedule"] if one["runbook"] == "system-health")
+    assert schedule["every"] == "5m" and report["report_max_ages"] == {"availability": "15m"}
 
 
 def test_the_example_has_resources(example: dict[str, Any]) -> None:
