@@ -16,8 +16,9 @@ description:
   - Proven are rows and checksums of every table, sequences, extensions, roles, every definition, owners and rights,
     constraints, indexes, and the sentinel row, which says how old the data is. Any error of C(pg_restore) counts.
   - The verdict is written into the repository as a proof of the copy, with its evidence.
-  - Says, too, how old the newest copy and the newest proof are. A copy or a proof that is not there, or is too old, is a
-    critical finding, so that a verification that never ran turns red by itself.
+  - Says, too, how old the newest copy and the newest proof are, by the rule of M(oncall.runbooks.backup_catalog_info). A
+    copy or a proof that is not there, or is too old, is a critical finding, so that a verification that never ran turns
+    red by itself. A copy that was found to be bad is no copy, also when an earlier verification had proven it.
   - What cannot be verified for a reason of this host (no room, no server, a missing extension, a locked repository) is
     V(unknown), never V(ok).
 options:
@@ -100,6 +101,9 @@ notes:
     The module fails with C(failure.code) V(wrong_key), V(repository_missing), V(repository_damaged) (its snapshots cannot
     be listed), V(no_copy) (no such O(snapshot)), V(no_copy_old_enough), V(invalid_value), V(stopped).
   - In check mode the ages are looked at, and the plan is shown; nothing is restored.
+  - >-
+    Values of RV(findings[].check) about the ages: V(copy_missing), V(backup_age), V(proof_age), V(copy_bad),
+    V(clock_skew), V(snapshots_unreadable).
 extends_documentation_fragment:
   - oncall.runbooks.attributes
   - oncall.runbooks.repository

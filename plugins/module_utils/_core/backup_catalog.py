@@ -107,6 +107,11 @@ def report(look: Look, policy: Policy, now: datetime) -> Decision:
     return Decision(msg=_line(catalog, judged, findings), findings=findings, extra=_extra(look, judged, catalog, now))
 
 
+def source_findings(catalog: Catalog, source: Source, limits: Limits, now: datetime) -> tuple[Finding, ...]:
+    """Return what there is to say about one source: its ages, and whether it has a copy that restores."""
+    return _judge(catalog, source, Policy(limits=limits), now).findings
+
+
 def unreadable_findings(catalog: Catalog, status: str = CRITICAL) -> tuple[Finding, ...]:
     """Return a finding when the repository lists snapshots that cannot be read."""
     if not catalog.unreadable:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Callable, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from .backup import Catalog, Copy, Proof, Source
 from .backup_load import LoadError
 from .backup_manifest import DatabaseState, Manifest, TableState
 from .redact import printable
@@ -21,7 +20,6 @@ from .timestamps import parse_own
 from .units import count_of, human_duration
 
 _SHOWN = 5
-_SKEW_SECONDS = 300.0
 # What the throwaway server says when it is its own host that fails, not the copy.
 _HOST_TROUBLE = (
     "No space left on device",
@@ -321,51 +319,3 @@ def _host(manifest: Manifest, restored: Restored) -> Iterable[Finding]:
     if major != manifest.server.major:
         text = f"restored into {major}, the copy is of {manifest.server.major}: a server of that major is not here"
         yield Finding("server", WARNING, text, major)
-
-
-# --- how old copies and proofs are ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class AgeLimits:
-    """Seconds; 0 switches a limit off."""
-
-    copy: float
-    proof: float
-
-
-def newest_copy(catalog: Catalog, source: Source) -> Optional[Copy]:
-    """Return the newest copy of a source, whatever was found out about it."""
-    return max(catalog.of(source), key=lambda copy: copy.taken, default=None)
-
-
-def newest_good_proof(catalog: Catalog, source: Source) -> Optional[Proof]:
-    """Return the newest proof that a copy of this source restores."""
-    found = [proof for proof in catalog.proofs if proof.source == source and proof.verdict == OK]
-    return max(found, key=lambda proof: proof.at, default=None)
-
-
-def staleness(
-    source: Source, copied: Optional[datetime], proven: Optional[datetime], limits: AgeLimits, now: datetime
-) -> Tuple[Finding, ...]:
-    """Return the ages of the newest copy and proof: what is too old to rely on, or not there, is critical."""
-    return (
-        _age("stale_copy", "copy", source, copied, limits.copy, now),
-        _age("stale_proof", "proof that one restores", source, proven, limits.proof, now),
-    )
-
-
-def _age(check: str, noun: str, source: Source, moment: Optional[datetime], limit: float, now: datetime) -> Finding:
-    critical: Any = limit or None
-    if moment is None:
-        status = CRITICAL if limit or noun == "copy" else OK
-        text = f"stale: {source.label()} has no {noun}"
-        return Finding(check, status, text, None, "s", None, critical)
-    seconds = (now - moment).total_seconds()
-    if seconds < -_SKEW_SECONDS:
-        text = f"the newest {noun} of {source.label()} is {human_duration(-seconds)} in the future: check the clocks"
-        return Finding(check, UNKNOWN, text, round(seconds, 1), "s", None, critical)
-    old = limit > 0 and seconds > limit
-    age = f"the newest {noun} of {source.label()} is {human_duration(max(seconds, 0))} old"
-    text = f"stale: {age}, at most {human_duration(limit)} are allowed" if old else age
-    return Finding(check, CRITICAL if old else OK, text, round(seconds, 1), "s", None, critical)

@@ -75,7 +75,7 @@ def policy_of(params: Mapping[str, Any]) -> Policy:
     Raises:
         InvalidValue: an option cannot be read.
     """
-    limits = Limits(_limit(params["max_age"], "max_age"), _limit(params["max_proof_age"], "max_proof_age"))
+    limits = limits_of(params)
     expected = {}
     for number, raw in enumerate(params["expected"]):
         own = f"expected[{number}]"
@@ -92,6 +92,15 @@ def policy_of(params: Mapping[str, Any]) -> Policy:
         known=None if known is None else frozenset(known),
         tolerance=parse_duration(params["clock_tolerance"], "clock_tolerance"),
     )
+
+
+def limits_of(params: Mapping[str, Any]) -> Limits:
+    """Return how old a copy and a proof may be.
+
+    Raises:
+        InvalidValue: a duration cannot be read.
+    """
+    return Limits(_limit(params["max_age"], "max_age"), _limit(params["max_proof_age"], "max_proof_age"))
 
 
 def _limit(text: str, option: str) -> Optional[float]:

@@ -10,25 +10,21 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Mapping, Optional
 
-from .._core.backup import POSTGRESQL, Catalog, Copy, parse_at
-from .._core.backup_catalog import unreadable_findings
+from .._core.backup import POSTGRESQL, Catalog, Copy, Proof, parse_at
+from .._core.backup_catalog import source_findings, unreadable_findings
 from .._core.backup_manifest import Manifest
 from .._core.backup_proof import (
-    AgeLimits,
     Restored,
     age_when_copied,
     amcheck_finding,
     data_age,
     failure_finding,
     judge,
-    newest_copy,
-    newest_good_proof,
-    staleness,
     tablespaces_finding,
 )
 from .._core.errors import InvalidValue, OpsError, PreconditionFailed
@@ -41,6 +37,7 @@ from .._io.copy_proof import verdict_of, write_proof
 from .._io.restic import Restic
 from .._io.throwaway import find_server, server_account
 from .._io.workspace import Stopped
+from .backup_catalog import limits_of
 from .backup_rehearsal import Means, Rehearsal
 from .copy_options import choice_spec
 from .copy_steps import Steps
@@ -83,9 +80,7 @@ class BackupVerify(Operation):
         self._restic = Restic(repository_of(params))
         self._source = source_of(params, POSTGRESQL, params["name"])
         self._at = parse_at(params["at"], "at") if params["at"] else None
-        self._limits = AgeLimits(
-            parse_duration(params["max_age"], "max_age"), parse_duration(params["max_proof_age"], "max_proof_age")
-        )
+        self._limits = limits_of(params)
         self._timeout = parse_duration(params["restore_timeout"], "restore_timeout")
         check_ranges(params, {"jobs": (1, 64)})
         self._jobs = params["jobs"] if params["jobs"] is not None else min(len(os.sched_getaffinity(0)), 8)
@@ -94,35 +89,32 @@ class BackupVerify(Operation):
     def decide(self) -> Decision:
         """Look into the repository; nothing is fetched but the facts of the copy."""
         catalog = self._restic.catalog()
-        newest, proof = newest_copy(catalog, self._source), newest_good_proof(catalog, self._source)
-        self._copied = newest.taken if newest else None
-        self._proven = proof.at if proof else None
-        self._unreadable = unreadable_findings(catalog)
-        ages = self._ages(self._proven)
-        copy = self._choose(catalog, newest)
+        ages = self._ages(catalog)
+        copy = self._choose(catalog)
         if copy is None or not self._params["verify"]:
             return Decision(_ages_message(ages), findings=ages, extra=_extra(copy))
         return self._plan(catalog, copy, ages)
 
-    def _ages(self, proven: Optional[datetime]) -> tuple[Finding, ...]:
+    def _ages(self, catalog: Catalog) -> tuple[Finding, ...]:
         """Return how old copies and proofs are, and what may be missing from the list of them."""
-        ages = staleness(self._source, self._copied, proven, self._limits, self._task.clock.now())
-        return (*ages, *self._unreadable)
+        ages = source_findings(catalog, self._source, self._limits, self._task.clock.now())
+        return (*ages, *unreadable_findings(catalog))
 
-    def _choose(self, catalog: Catalog, newest: Optional[Copy]) -> Optional[Copy]:
+    def _choose(self, catalog: Catalog) -> Optional[Copy]:
         """Return the copy to verify: the newest one even when it is known to be bad, lest an older one hides it."""
         if self._params["snapshot"]:
             copy = catalog.by_id(self._params["snapshot"])
             if copy.source != self._source:
                 raise InvalidValue(f"snapshot {copy.id[:8]} is {copy.source.label()}, not {self._source.label()}")
             return copy
-        if self._at is None or newest is None:
-            return newest
-        old_enough = [copy for copy in catalog.of(self._source) if copy.taken <= self._at]
+        copies = catalog.of(self._source)
+        if self._at is None or not copies:
+            return copies[-1] if copies else None
+        old_enough = [copy for copy in copies if copy.taken <= self._at]
         return old_enough[-1] if old_enough else catalog.pick(self._source, self._at)  # which says what there is
 
     def _plan(self, catalog: Catalog, copy: Copy, ages: tuple[Finding, ...]) -> Decision:
-        self._copy, self._before = copy, catalog.verdict_of(copy)
+        self._catalog, self._copy, self._before = catalog, copy, catalog.verdict_of(copy)
         self._means: Optional[Means] = None
         self._failed: Optional[Finding] = None
         try:
@@ -191,8 +183,8 @@ class BackupVerify(Operation):
         facts["seconds"] = round(self._task.clock.monotonic() - began, 3)
         verdict = verdict_of([*findings, *(one for one in extra if one.status == CRITICAL)])
         unwritten = self._write_proof(steps, verdict, (*findings, *extra), facts)
-        now = self._task.clock.now()
-        ages = self._ages(now if verdict == OK else self._proven)
+        found = Proof("", self._copy.id, self._source, verdict, self._task.clock.now())
+        ages = self._ages(replace(self._catalog, proofs=(*self._catalog.proofs, found)))
         known = _KNOWN_AS[verdict] if facts.get("proof") else self._before
         after = {"copy": self._copy.id[:8], "verdict": known}
         evidence = {**facts, "verdict": verdict, "findings": [asdict(one) for one in (*findings, *extra)]}

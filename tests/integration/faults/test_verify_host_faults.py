@@ -160,7 +160,7 @@ def test_an_extension_that_this_host_has_not(repository: TestRepository, shop: D
     bare = str(client_bin_dir(shop.server.major))  # a server without contrib
     result = run_ok(MODULE, options(repository, shop, server_bin_dirs=[bare]))
     assert (result["verdict"], found(result)["extensions"]) == ("unknown", "unknown"), result["findings"]
-    assert "critical" not in {status for check, status in found(result).items() if check != "stale_proof"}
+    assert "critical" not in {status for check, status in found(result).items() if check != "proof_age"}
     assert "hstore is not installed on this host" in json.dumps(result["findings"])
     assert verdict_of(repository, copy_id) == "unproven"
 

@@ -103,7 +103,7 @@ def test_what_the_backup_module_wrote_is_proven(
     result = run_ok(MODULE, asked)
     assert result["verdict"] == "ok", result["findings"]
     assert found(result)["sentinel"] == "ok"
-    assert found(run_ok(MODULE, {**asked, "verify": False})) == {"stale_copy": "ok", "stale_proof": "ok"}
+    assert found(run_ok(MODULE, {**asked, "verify": False})) == {"backup_age": "ok", "proof_age": "ok"}
     assert [copy["snapshot"] for copy in written["copies"]] == [result["copy"]["id"]]
 
 
@@ -111,7 +111,7 @@ def test_what_was_only_looked_at_changes_nothing(repository: TestRepository, dat
     copy_id = add_database_copy(repository, database)
     result = run_ok(MODULE, options(repository, database, verify=False))
     assert (result["plan"], result["changed"], result["verdict"]) == ([], False, None)
-    assert found(result) == {"stale_copy": "ok", "stale_proof": "critical"}
+    assert found(result) == {"backup_age": "ok", "proof_age": "critical"}
     assert result["copy"]["id"] == copy_id
 
 
@@ -119,16 +119,31 @@ def test_ages_are_judged(repository: TestRepository, database: Database) -> None
     now, source = datetime.now(timezone.utc), source_of(database)
     asked = options(repository, database, verify=False, max_age="2h", max_proof_age="3d")
     result = run_ok(MODULE, asked)
-    assert (found(result), result["status"]) == ({"stale_copy": "critical", "stale_proof": "critical"}, "critical")
+    assert (found(result), result["status"]) == ({"copy_missing": "critical"}, "critical")
     old = add_copy(repository, now - timedelta(hours=5), source)
     add_proof(repository, old, now - timedelta(hours=4), "ok", source)
-    assert found(run_ok(MODULE, asked)) == {"stale_copy": "critical", "stale_proof": "ok"}
+    assert found(run_ok(MODULE, asked)) == {"backup_age": "critical", "proof_age": "ok"}
     add_copy(repository, now - timedelta(hours=1), source)
-    assert found(run_ok(MODULE, asked)) == {"stale_copy": "ok", "stale_proof": "ok"}
-    assert found(run_ok(MODULE, {**asked, "max_proof_age": "1h"})) == {"stale_copy": "ok", "stale_proof": "critical"}
-    assert found(run_ok(MODULE, {**asked, "max_age": "0", "max_proof_age": "0"}))["stale_copy"] == "ok"
+    assert found(run_ok(MODULE, asked)) == {"backup_age": "ok", "proof_age": "ok"}
+    assert found(run_ok(MODULE, {**asked, "max_proof_age": "1h"})) == {"backup_age": "ok", "proof_age": "critical"}
+    assert found(run_ok(MODULE, {**asked, "max_age": "0", "max_proof_age": "0"}))["backup_age"] == "ok"
     add_copy(repository, now + timedelta(hours=1), source)
-    assert found(run_ok(MODULE, asked))["stale_copy"] == "unknown"
+    assert found(run_ok(MODULE, asked)) == {"backup_age": "ok", "proof_age": "ok", "clock_skew": "warning"}
+
+
+def test_a_copy_that_was_proven_and_then_found_bad_is_no_copy_whoever_is_asked(
+    repository: TestRepository, database: Database
+) -> None:
+    now, source = datetime.now(timezone.utc), source_of(database)
+    copy_id = add_copy(repository, now - timedelta(hours=3), source)
+    add_proof(repository, copy_id, now - timedelta(hours=2), "ok", source)
+    asked = options(repository, database, verify=False)
+    assert found(run_ok(MODULE, asked)) == {"backup_age": "ok", "proof_age": "ok"}
+    add_proof(repository, copy_id, now - timedelta(hours=1), "critical", source)
+    result = run_ok(MODULE, asked)
+    assert found(result) == {"backup_age": "critical", "proof_age": "critical", "copy_bad": "critical"}
+    catalog = run_ok("backup_catalog_info", repository.options)
+    assert found(catalog) == {"repository": "ok", **found(result)}
 
 
 def test_the_newest_copy_is_taken_even_when_it_is_known_to_be_bad(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
-from plugins.module_utils._core.backup import Catalog, Copy, Proof, Source
+from plugins.module_utils._core.backup import Source
 from plugins.module_utils._core.backup_load import LoadError
 from plugins.module_utils._core.backup_manifest import (
     Checksum,
@@ -21,7 +21,6 @@ from plugins.module_utils._core.backup_manifest import (
     TableState,
 )
 from plugins.module_utils._core.backup_proof import (
-    AgeLimits,
     Amcheck,
     Restored,
     age_when_copied,
@@ -30,9 +29,6 @@ from plugins.module_utils._core.backup_proof import (
     failure_finding,
     host_trouble,
     judge,
-    newest_copy,
-    newest_good_proof,
-    staleness,
     tablespaces_finding,
 )
 
@@ -211,50 +207,6 @@ def test_trouble_of_the_host_is_told_from_that_of_the_copy() -> None:
     assert host_trouble([ERROR]) == ""
     full = replace(ERROR, message='could not extend file "base/1/2": No space left on device')
     assert "No space left" in host_trouble([ERROR, full])
-
-
-def ages(copied: float | None, proven: float | None, limits: AgeLimits) -> list[str]:
-    moments = [None if hours is None else NOW - timedelta(hours=hours) for hours in (copied, proven)]
-    return [finding.status for finding in staleness(APP, moments[0], moments[1], limits, NOW)]
-
-
-@pytest.mark.parametrize(
-    ("copied", "proven", "expected"),
-    [
-        (1, 1, ["ok", "ok"]),
-        (2, 10, ["ok", "ok"]),
-        (2.1, 10.1, ["critical", "critical"]),
-        (None, None, ["critical", "critical"]),
-        (-1, -1, ["unknown", "unknown"]),
-        (-0.01, 1, ["ok", "ok"]),
-    ],
-)
-def test_what_is_too_old_or_not_there_is_critical(
-    copied: float | None, proven: float | None, expected: list[str]
-) -> None:
-    assert ages(copied, proven, AgeLimits(2 * 3600, 10 * 3600)) == expected
-
-
-def test_without_limits_only_a_missing_copy_is_critical() -> None:
-    assert ages(9999, None, AgeLimits(0, 0)) == ["ok", "ok"]
-    assert ages(None, None, AgeLimits(0, 0)) == ["critical", "ok"]
-
-
-def test_the_newest_are_found() -> None:
-    copies = tuple(Copy(str(n), APP, NOW - timedelta(hours=n)) for n in (3, 2, 1))
-    other = Source("shop", "db1", "postgresql", "other")
-    proofs = (
-        Proof("p1", "3", APP, "ok", NOW - timedelta(hours=2)),
-        Proof("p2", "2", APP, "critical", NOW - timedelta(hours=1)),
-        Proof("p3", "9", other, "ok", NOW),
-    )
-    catalog = Catalog(copies, proofs)
-    assert newest_copy(catalog, APP) == copies[2]
-    assert newest_good_proof(catalog, APP) == proofs[0]
-    assert (newest_copy(catalog, Source("x", "y", "postgresql", "z")), newest_good_proof(Catalog(), APP)) == (
-        None,
-        None,
-    )
 
 
 def test_tablespaces_that_a_restore_needs_are_named() -> None:
