@@ -12,8 +12,9 @@ version_added: 0.1.0
 description:
   - Does what the modules of the areas do, with their options, in one process on the host and side by side. One trip
     instead of six is what makes a daily look at fifty hosts cheap.
-  - An area that could not be looked at is V(unknown), and the others are there. A bad reading never fails; only options
-    that mean nothing do, and the message names the area and the option.
+  - An area that could not be looked at is V(unknown), and the others are there. Each area has a finding
+    C(<area>_readable) that says which of the two it was, so that the journal does not go on saying C(unknown).
+  - A bad reading never fails. Only options that mean nothing do, and the message names the area and the option.
 options:
   areas:
     description:

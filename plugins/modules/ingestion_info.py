@@ -147,7 +147,8 @@ extends_documentation_fragment:
   - oncall.runbooks.postgresql
 notes:
   - The role needs C(SELECT) on what is read, and nothing else.
-  - A database that does not answer is V(unknown), not a failure. Only options that mean nothing fail.
+  - A database that does not answer is V(unknown) in the finding C(database), not a failure. Only options that
+    mean nothing fail.
   - C(check) of a finding is the check and the source, for example V(events:ticketmaster).
 author:
   - The oncall.runbooks maintainers (@oncall-runbooks)

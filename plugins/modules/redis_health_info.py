@@ -30,7 +30,7 @@ description:
     V(warning) while one is being filled. C(replication_lag) (s, 10, 60) and C(replication_lag_bytes) (bytes, 10 MiB, 100 MiB),
     on a master for each replica."
   - "C(slow_log) (count, 10, none), commands that were logged since O(previous), or in the last hour. C(slowest_command) (s, 1,
-    10), the worst of them. What they were about is not shown."
+    10), the worst of them, 0 when there was none. What they were about is not shown."
   - "C(cluster), V(critical) when the cluster does not serve, V(warning) when slots are suspected. C(uptime) (s, 3600, none,
     lower is worse)."
 options:

@@ -222,7 +222,7 @@ def test_the_rights_that_are_documented_are_enough(make_redis: Callable[..., Tes
     [
         ("+ping", {"latency"}),
         ("+config|get", {"save_age"}),
-        ("+slowlog|get", {"slow_log"}),
+        ("+slowlog|get", {"slow_log", "slowest_command"}),
         ("+info", {"memory", "memory_host", "clients", "last_save", "uptime", "loading", "replication_link"}),
     ],
 )
@@ -376,6 +376,7 @@ def test_slow_commands(make_redis: Callable[..., TestRedis]) -> None:
     assert "customer.example" not in str(result) and "private-word" not in str(result)
     again = look(server, previous=result["counters"])
     assert finding(again, "slow_log")["status"] == "ok"
+    assert (finding(again, "slowest_command")["status"], finding(again, "slowest_command")["value"]) == ("ok", 0)
 
 
 def test_a_slow_log_that_is_switched_off(make_redis: Callable[..., TestRedis]) -> None:

@@ -35,8 +35,21 @@ def combine(results: Mapping[str, Mapping[str, Any]]) -> Decision:
 
     The findings of all areas are in the order of the areas; ``areas`` keeps them apart.
     """
-    findings = tuple(Finding(**one) for result in results.values() for one in result["findings"])
-    return Decision(areas_headline(results), findings=findings, extra={"areas": dict(results)})
+    told = {area: _told_readable(area, result) for area, result in results.items()}
+    findings = tuple(Finding(**one) for result in told.values() for one in result["findings"])
+    return Decision(areas_headline(told), findings=findings, extra={"areas": told})
+
+
+def _told_readable(area: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result that says of itself that the area could be looked at: else an earlier ``unread`` stays newest."""
+    if any(one["check"] == _readable(area) for one in result["findings"]):
+        return dict(result)
+    fine = Finding(_readable(area), OK, f"{area} could be looked at")
+    return {**result, "findings": [*result["findings"], dict(vars(fine))]}
+
+
+def _readable(area: str) -> str:
+    return f"{area}_readable"
 
 
 def areas_headline(results: Mapping[str, Mapping[str, Any]]) -> str:
@@ -61,7 +74,7 @@ def _areas(names: Sequence[str] | Mapping[str, Any]) -> str:
 def unread(area: str, code: str, msg: str, hint: str) -> Decision:
     """Return what is said of an area that could not be looked at as a whole."""
     words = f"{msg} ({hint})" if hint else msg
-    finding = Finding(f"{area}_readable", UNKNOWN, words)
+    finding = Finding(_readable(area), UNKNOWN, words)
     return Decision(words, findings=(finding,), extra={"unread": {"code": code, "hint": hint}})
 
 

@@ -21,6 +21,7 @@ from .samples import INGESTION, Sample, render_samples
 from .units import human_duration, rfc3339
 from .verdict import headline
 
+_DATABASE = "database"
 _UNITS = {"events": "per_hour", "success": "%", "freshness": "s", "duplicates": "%", "drop": "%"}
 _SAMPLE_UNITS = {"per_hour": "per_hour", "%": "percent", "s": "seconds"}
 
@@ -36,7 +37,8 @@ class Measured:
 
 def decide(facts: Sequence[SourceFacts], max_skew: float) -> Decision:
     """Return the verdict on every source; ``max_skew`` is how many seconds ahead an event's time may be."""
-    findings: list[Finding] = []
+    # Said again when it is well: else an earlier "could not be asked" stays the newest word about it.
+    findings = [Finding(_DATABASE, OK, "the database takes connections")]
     samples: list[Sample] = []
     rows = []
     for one in facts:
@@ -51,7 +53,7 @@ def decide(facts: Sequence[SourceFacts], max_skew: float) -> Decision:
 
 def unreachable(sources: Sequence[Source], reason: str) -> Decision:
     """Return what is said when the database could not be asked: every source is unknown, for this one reason."""
-    finding = Finding("database", UNKNOWN, reason)
+    finding = Finding(_DATABASE, UNKNOWN, reason)
     rows = [{"name": source.name, "status": UNKNOWN, "problems": {"database": reason}} for source in sources]
     extra = {"area": INGESTION, "samples": [], "sources": [_EMPTY_ROW | row for row in rows]}
     return Decision(headline([finding]), findings=(finding,), extra=extra)

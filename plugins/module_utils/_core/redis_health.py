@@ -56,7 +56,7 @@ LIMITS: Mapping[str, Limit] = {
 }
 # What is only read when it is asked for, or when the server is of that kind.
 _OPTIONAL = frozenset({"role", "replicas", "replication_link", "replication_lag", "replication_lag_bytes", "cluster"})
-_OPTIONAL_TOO = frozenset({"hit_ratio", "slowest_command"})
+_OPTIONAL_TOO = frozenset({"hit_ratio"})
 COUNTED = ("evicted_keys", "rejected_connections", "keyspace_hits", "keyspace_misses")
 _SMALL = 64 * _MIB  # below it the allocator's own rooms outweigh the data
 _FEW_LOOKUPS = 1000
@@ -273,11 +273,11 @@ def _counts(facts: RedisFacts, judge: Judge, counted: Mapping[str, Optional[Grow
 def _slow_log(facts: RedisFacts, judge: Judge, moment: Moment) -> Iterator[Finding]:
     slower_than = _setting(facts, "slowlog-log-slower-than")
     if isinstance(facts.slow, Unread):
-        yield from judge.unread("slow_log", facts.slow)
+        yield from _no_slow_log(facts.slow, judge)
         return
     if slower_than is not None and slower_than < 0:
         off = "the slow log is switched off: CONFIG SET slowlog-log-slower-than 10000"
-        yield from judge.unread("slow_log", Unread(off))
+        yield from _no_slow_log(Unread(off), judge)
         return
     new, since = _new_entries(facts, facts.slow, moment)
     slowest = max(new, key=lambda one: one.seconds, default=None)
@@ -285,9 +285,15 @@ def _slow_log(facts: RedisFacts, judge: Judge, moment: Moment) -> Iterator[Findi
     worst = f", the slowest {slowest.shape} with {human_duration(slowest.seconds)}" if slowest else ""
     text = f"{at_least}{count_of(len(new), 'slow command')} since {since}{worst}"
     yield from judge.reading("slow_log", len(new), "count", text)
+    text = f"no slow command since {since}"
     if slowest is not None:
         text = f"{slowest.shape} took {human_duration(slowest.seconds)} and held up everybody else"
-        yield from judge.reading("slowest_command", slowest.seconds, "s", text)
+    yield from judge.reading("slowest_command", slowest.seconds if slowest else 0.0, "s", text)
+
+
+def _no_slow_log(fact: Unread, judge: Judge) -> Iterator[Finding]:
+    for check in ("slow_log", "slowest_command"):
+        yield from judge.unread(check, fact)
 
 
 def _new_entries(facts: RedisFacts, entries: tuple[SlowCommand, ...], moment: Moment) -> tuple[list[SlowCommand], str]:

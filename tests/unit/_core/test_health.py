@@ -29,7 +29,7 @@ def test_all_well_and_nothing_at_all() -> None:
 def test_findings_of_all_areas_count_for_the_verdict() -> None:
     bad = Finding("disk", "critical", "full", 99.0, "%", 85, 95)
     result = render_decision(combine({"host": area("critical", "full", bad), "logs": area("ok", "fine")}))
-    assert result["status"] == "critical" and result["findings"] == [dict(vars(bad))]
+    assert result["status"] == "critical" and result["findings"][0] == dict(vars(bad))
     assert list(result["areas"]) == ["host", "logs"] and not result["changed"]
 
 
@@ -37,3 +37,12 @@ def test_an_area_that_could_not_be_looked_at_is_unknown() -> None:
     result = render_decision(unread("redis", "connection_failed", "connect to cache1", "start it"))
     assert (result["status"], result["findings"][0]["check"]) == ("unknown", "redis_readable")
     assert result["msg"] == "connect to cache1 (start it)"
+
+
+def test_an_area_that_can_be_looked_at_again_says_so() -> None:
+    gone = render_decision(unread("redis", "connection_failed", "connect to cache1", "start it"))
+    result = render_decision(combine({"host": area("ok", "fine"), "redis": gone}))
+    said = [(one["check"], one["status"]) for one in result["findings"]]
+    assert said == [("host_readable", "ok"), ("redis_readable", "unknown")]
+    assert [one["check"] for one in result["areas"]["host"]["findings"]] == ["host_readable"]
+    assert result["areas"]["redis"]["findings"] == gone["findings"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from plugins.module_utils._core.errors import InvalidValue
 from plugins.module_utils._core.ingestion import Reading, Source, SourceFacts, bind, check_query, read_rows
 from plugins.module_utils._core.ingestion_active import active_intervals, active_seconds, measured_since
-from plugins.module_utils._core.ingestion_report import decide
+from plugins.module_utils._core.ingestion_report import decide, unreachable
 from plugins.module_utils._core.limits import Limit
 from plugins.module_utils._core.window import Window, parse_days
 
@@ -160,7 +160,14 @@ GOOD = {
 def test_each_limit_is_the_handbooks(changed: dict[str, Reading], check: str, status: str) -> None:
     decision = decide([facts({**GOOD, **changed}, usual=1500)], max_skew=60)
     found = {finding.check: finding.status for finding in decision.findings}
-    assert found[f"{check}:api"] == status and len(found) == 5
+    assert found[f"{check}:api"] == status and len(found) == 6
+
+
+def test_a_database_that_answers_again_takes_its_silence_back() -> None:
+    gone = unreachable([facts(GOOD).source], "no route to db1")
+    back = decide([facts(GOOD)], max_skew=60)
+    assert [(one.check, one.status) for one in gone.findings] == [("database", "unknown")]
+    assert [one.status for one in back.findings if one.check == "database"] == ["ok"]
 
 
 def test_a_source_without_active_hours_is_unknown() -> None:
@@ -178,7 +185,10 @@ def test_what_is_not_known_is_no_sample() -> None:
 def test_a_limit_of_its_own_and_one_switched_off() -> None:
     limits = {"events": Limit(5000, 10, lower_is_worse=True), "success": None, "freshness": None, "duplicates": None}
     decision = decide([facts(GOOD, limits=limits)], max_skew=60)
-    assert [(finding.check, finding.status) for finding in decision.findings] == [("events:api", "warning")]
+    assert [(finding.check, finding.status) for finding in decision.findings] == [
+        ("database", "ok"),
+        ("events:api", "warning"),
+    ]
 
 
 def test_a_hostile_name_is_printed_safely() -> None:

@@ -85,14 +85,25 @@ OPTIONAL = {"role", "replicas", "replication_link", "replication_lag", "replicat
 def test_a_server_that_is_well() -> None:
     decision = look()
     assert {finding.status for finding in decision.findings} == {"ok"}, decision.msg
-    assert {finding.check for finding in decision.findings} == set(LIMITS) - OPTIONAL - {"slowest_command"}
+    assert {finding.check for finding in decision.findings} == set(LIMITS) - OPTIONAL
     assert decision.extra["area"] == "redis" and decision.plan == ()
+
+
+def test_a_slow_command_of_the_past_is_taken_back() -> None:
+    (well,) = found("slowest_command", look())
+    assert (well.status, well.value, well.msg) == ("ok", 0.0, "no slow command since an hour ago")
+
+
+@pytest.mark.parametrize("changes", [{"slow": GONE}, {"settings": {**SETTINGS, "slowlog-log-slower-than": "-1"}}])
+def test_without_a_slow_log_nobody_knows_the_slowest_command(changes: dict[str, Any]) -> None:
+    decision = look(**changes)
+    assert [one.status for name in ("slow_log", "slowest_command") for one in found(name, decision)] == ["unknown"] * 2
 
 
 def test_master_and_replicas_that_are_well() -> None:
     decision = look(info={"slave0": REPLICA}, role="master", replicas=1)
     assert {finding.status for finding in decision.findings} == {"ok"}
-    assert {finding.check for finding in decision.findings} == set(LIMITS) - {"cluster", "slowest_command"}
+    assert {finding.check for finding in decision.findings} == set(LIMITS) - {"cluster"}
     assert {finding.status for finding in look(info=AS_REPLICA, role="replica").findings} == {"ok"}
 
 
@@ -179,7 +190,7 @@ def test_a_server_that_is_not_well(check: str, changes: dict[str, Any], status: 
 
 
 UNREADABLE: list[tuple[str, dict[str, Any]]] = [
-    *((check, {"info": GONE}) for check in sorted(set(LIMITS) - OPTIONAL - {"slowest_command"} - {"reachable"})
+    *((check, {"info": GONE}) for check in sorted(set(LIMITS) - OPTIONAL - {"slowest_command", "reachable"})
       if check not in ("latency", "slow_log")),
     *((check, {"info": GONE}) for check in ("replication_link", "replication_lag")),
     ("role", {"info": GONE, "role": "master"}),
