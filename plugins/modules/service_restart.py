@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - Restarts or reloads one service of systemd, of pm2, or one that is known by its own commands.
   - It is done when all probes passed O(successes) times in a row within O(deadline), and the service was not restarted by
-    itself meanwhile. A service that dies at once, a crash loop, and one that answers wrongly all fail.
+    itself since the command ended. A service that dies at once, also while the first probe waits for it, a crash loop,
+    and one that answers wrongly all fail.
   - The configuration is checked before (O(config_check)). A service whose configuration is wrong is left alone.
   - With O(condition=needed) it acts only on a service that has failed, is stopped although it should run, whose unit file
     changed on disk, or that still runs programs or libraries that an update has replaced. A second run finds nothing to do.

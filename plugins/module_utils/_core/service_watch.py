@@ -65,8 +65,8 @@ def begin(before: ServiceState, action: str) -> Watch:
     """Return what a service may look like after a command that was given in the state ``before``.
 
     systemd counts anew from 0 after a restart by hand, but goes on counting when the unit was waiting for its automatic
-    restart (tried with 252). pm2 counts a restart by hand too, for each process that was running (tried with 7.0).
-    A reload of a systemd unit keeps the main process.
+    restart (tried with 252). So the crashes of before excuse none after it, unless it was waiting. pm2 counts a restart
+    by hand too, for each process that was running (tried with 7.0). A reload of a systemd unit keeps the main process.
     """
     keeps = action == RELOAD and before.manager == "systemd"
     if before.restarts is None:
@@ -74,26 +74,35 @@ def begin(before: ServiceState, action: str) -> Watch:
     if before.manager == "pm2":
         lowest = before.restarts + before.running
         return Watch(range(lowest, before.restarts + before.instances + 1))
-    return Watch((before.restarts,) if keeps else (0, before.restarts), before.identity if keeps else None)
+    if keeps:
+        return Watch((before.restarts,), before.identity)
+    return Watch((0, before.restarts) if before.looping else (0,))
+
+
+def look(watch: Watch, service: ServiceState) -> Watch:
+    """Return the watch after a look without a question to a probe: from now on the service must stay what it is."""
+    broken = _broken(watch, service)
+    if broken is not None:
+        return replace(watch, verdict=broken[0], reason=broken[1])
+    if service.state != ACTIVE or watch.identity is not None:
+        return watch
+    allowed = None if service.restarts is None else (service.restarts,)
+    return replace(watch, allowed_restarts=allowed, identity=service.identity)
 
 
 def advance(watch: Watch, reading: Reading, gate: Gate) -> Watch:
     """Return the watch after one more poll."""
     service = reading.service
-    broken = _broken(watch, service)
-    if broken is not None:
-        return replace(watch, verdict=broken[0], reason=broken[1], polls=watch.polls + 1)
+    watch = replace(look(watch, service), polls=watch.polls + 1)
+    if watch.verdict != WAITING:
+        return watch
     good = service.state == ACTIVE and not reading.failures
     passed = watch.passed + 1 if good else 0
     reason = "; ".join(reading.failures) or f"it is {service.detail}"
     verdict = READY if passed >= gate.successes else WAITING
     if verdict == WAITING and reading.at >= gate.deadline:
         verdict = NOT_READY
-    identity, allowed = watch.identity, watch.allowed_restarts
-    if service.state == ACTIVE and identity is None:
-        identity = service.identity
-        allowed = None if service.restarts is None else (service.restarts,)
-    return Watch(allowed, identity, passed, watch.polls + 1, verdict, reason)
+    return replace(watch, passed=passed, verdict=verdict, reason=reason)
 
 
 def _broken(watch: Watch, service: ServiceState) -> Optional[tuple[str, str]]:

@@ -30,7 +30,7 @@ from .._core.service import (
     need_findings,
 )
 from .._core.service_processes import family, merged_stale
-from .._core.service_watch import NOT_READY, READY, WAITING, Gate, Reading, Watch, advance, begin
+from .._core.service_watch import NOT_READY, READY, WAITING, Gate, Reading, Watch, advance, begin, look
 from .._core.units import count_of, human_duration, parse_duration
 from .._io.probe import run_probes
 from .._io.service_manager import CommandPair, Pm2, ServiceManager, Systemd, check_config
@@ -135,19 +135,22 @@ class ServiceRestart(Operation):
         return ServiceFacts(service, merged_stale(members), sum(process.stale is None for process in members))
 
     def _watch(self, began: float) -> Watch:
-        """Poll until there is a verdict; a poll that hangs counts against the deadline like any other."""
-        watch = begin(self._before, self._policy.action)
+        """Poll until there is a verdict; a poll that hangs counts against the deadline like any other.
+
+        The service is looked at before the first probe is asked: what dies while a probe waits for it must be noticed.
+        """
+        watch = look(begin(self._before, self._policy.action), self._manager.read())
         clock, gate = self._task.clock, self._gate
-        while True:
+        while watch.verdict == WAITING:
             polled = clock.monotonic()
             left = max(0.1, gate.deadline - self._since(began))
             failures = self._ask(left)
             reading = Reading(self._since(began), self._manager.read(), failures)
             watch = advance(watch, reading, gate)
             self._show(watch, self._since(began))
-            if watch.verdict != WAITING:
-                return watch
-            clock.sleep(max(0.0, min(gate.interval - self._since(polled), gate.deadline - self._since(began))))
+            if watch.verdict == WAITING:
+                clock.sleep(max(0.0, min(gate.interval - self._since(polled), gate.deadline - self._since(began))))
+        return watch
 
     def _ask(self, seconds: float) -> tuple[str, ...]:
         failures = []

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugins.module_utils._core.service import ServiceState
-from plugins.module_utils._core.service_watch import Gate, Reading, Watch, advance, begin
+from plugins.module_utils._core.service_watch import Gate, Reading, Watch, advance, begin, look
 
 GATE = Gate(successes=3, interval=1.0, deadline=10.0)
 NEW = ServiceState(
@@ -58,11 +58,16 @@ def watched(before: ServiceState, states: list[ServiceState], action: str = "res
         (OLD, [STARTING, FLAPPED], "crash_loop"),
         (OLD, [NEW, OTHERS], "restarted_meanwhile"),
         (OLD, [STARTING] * 11, "not_ready"),
+        # an old crash does not excuse a new one: the count of a unit that ran begins with 0
+        (replace(OLD, restarts=1), [NEW] * 3, "ready"),
+        (replace(OLD, restarts=1), [FLAPPED], "crash_loop"),
+        (replace(OLD, restarts=1), [STARTING, FLAPPED], "crash_loop"),
+        (replace(DEAD, restarts=1), [FLAPPED], "crash_loop"),
         # a unit that was waiting for its automatic restart goes on counting
-        (replace(OLD, restarts=7), [replace(NEW, restarts=7)] * 3, "ready"),
-        (replace(OLD, restarts=7), [NEW] * 3, "ready"),
-        (replace(OLD, restarts=7), [replace(NEW, restarts=8)], "crash_loop"),
-        (replace(OLD, restarts=7), [NEW, replace(NEW, restarts=7)], "crash_loop"),
+        (replace(LOOPING, restarts=7), [replace(NEW, restarts=7)] * 3, "ready"),
+        (replace(LOOPING, restarts=7), [NEW] * 3, "ready"),
+        (replace(LOOPING, restarts=7), [replace(NEW, restarts=8)], "crash_loop"),
+        (replace(LOOPING, restarts=7), [NEW, replace(NEW, restarts=7)], "crash_loop"),
         # systemd before 235 does not count: the identity is all there is
         (replace(OLD, restarts=None), [replace(NEW, restarts=None)] * 3, "ready"),
         # pm2 counts a restart by hand of each process that was running
@@ -91,6 +96,29 @@ def test_what_happens_after_a_restart_has_one_verdict(
 )
 def test_a_reload_keeps_the_main_process(states: list[ServiceState], verdict: str) -> None:
     assert watched(OLD, states, "reload").verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "verdict"),
+    [
+        (NEW, NEW, "waiting"),
+        (NEW, OTHERS, "restarted_meanwhile"),
+        (NEW, replace(NEW, restarts=7), "crash_loop"),
+        (STARTING, NEW, "waiting"),
+        (STARTING, FLAPPED, "crash_loop"),
+    ],
+)
+def test_what_is_seen_before_the_first_probe_must_stay(first: ServiceState, then: ServiceState, verdict: str) -> None:
+    """It is no poll: nothing was asked yet."""
+    watch = look(begin(replace(LOOPING, restarts=7), "restart"), first)
+    assert (watch.verdict, watch.passed, watch.polls) == ("waiting", 0, 0)
+    assert advance(watch, Reading(5.0, then), GATE).verdict == verdict
+
+
+@pytest.mark.parametrize(("state", "verdict"), [(DEAD, "service_failed"), (LOOPING, "crash_loop")])
+def test_what_is_dead_before_the_first_probe_is_not_asked(state: ServiceState, verdict: str) -> None:
+    watch = look(begin(OLD, "restart"), state)
+    assert (watch.verdict, watch.polls) == (verdict, 0)
 
 
 def test_a_failed_probe_begins_the_count_anew() -> None:

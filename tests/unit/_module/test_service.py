@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from plugins.module_utils._core.errors import OpsError
+from plugins.module_utils._core.errors import OpsError, TimedOut
 from plugins.module_utils._core.result import Outcome
 from plugins.module_utils._core.service_systemd import journal_command, show_command
 from plugins.module_utils._io.progress import ProgressFile
@@ -58,8 +58,8 @@ def failed(script: list[Line], **given: Any) -> OpsError:
     return error.value
 
 
-def test_a_restart_is_one_command_and_three_good_polls() -> None:
-    outcome = carried_out([*looks(OLD), Line(RESTART), *looks(NEW, NEW, NEW), *looks(NEW)])
+def test_a_restart_is_one_command_a_look_and_three_good_polls() -> None:
+    outcome = carried_out([*looks(OLD), Line(RESTART), *looks(NEW), *looks(NEW, NEW, NEW), *looks(NEW)])
     assert [step.status for step in outcome.steps] == ["done", "done"]
     assert outcome.after["pids"] == [4194400]
     assert "pid 4194399, now: active (running), pid 4194400" in outcome.msg
@@ -67,7 +67,7 @@ def test_a_restart_is_one_command_and_three_good_polls() -> None:
 
 def test_the_configuration_is_checked_between_looking_and_acting() -> None:
     check = Line(["nginx", "-t"])
-    carried_out([*looks(OLD), check, Line(RESTART), *looks(NEW, NEW, NEW, NEW)], config_check=["nginx", "-t"])
+    carried_out([*looks(OLD), check, Line(RESTART), *looks(NEW, NEW, NEW, NEW, NEW)], config_check=["nginx", "-t"])
     error = failed([*looks(OLD), Line(["nginx", "-t"], rc=1, stderr="line 7\n")], config_check=["nginx", "-t"])
     assert error.code == "config_invalid" and error.partial == {}
 
@@ -75,7 +75,7 @@ def test_the_configuration_is_checked_between_looking_and_acting() -> None:
 def test_a_changed_unit_file_is_loaded_first() -> None:
     reload = Line(["systemctl", "--no-ask-password", "daemon-reload"])
     changed = unit(NeedDaemonReload="yes")
-    outcome = carried_out([*looks(changed), reload, Line(RESTART), *looks(NEW, NEW, NEW, NEW)], condition="needed")
+    outcome = carried_out([*looks(changed), reload, Line(RESTART), *looks(NEW, NEW, NEW, NEW, NEW)], condition="needed")
     assert [step.id for step in outcome.steps] == [
         "daemon-reload:nginx.service",
         "restart:nginx.service",
@@ -90,7 +90,7 @@ def test_a_changed_unit_file_is_loaded_first() -> None:
         ([NEW, unit("auto_restart")], "crash_loop"),
         ([NEW, unit(NRestarts="1", InvocationID="third")], "crash_loop"),
         ([NEW, unit(InvocationID="third")], "restarted_meanwhile"),
-        ([unit(ActiveState="activating", SubState="start")] * 61, "not_ready"),
+        ([unit(ActiveState="activating", SubState="start")] * 62, "not_ready"),
     ],
 )
 def test_what_systemd_calls_a_success_may_be_none(polls: list[str], code: str) -> None:
@@ -100,6 +100,24 @@ def test_what_systemd_calls_a_success_may_be_none(polls: list[str], code: str) -
     assert error.details["journal"] == ["starting", "password=******** is wrong\\x1b[31m"]
     assert error.partial["changed"] and error.partial["before"]["pids"] == [4194399]
     assert [step["status"] for step in error.partial["steps"]] == ["done", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("before", "counts"),
+    [(OLD, "01"), (unit(NRestarts="1"), "01"), (unit("auto_restart", NRestarts="1"), "12"), (unit(NRestarts=""), "..")],
+    ids=["never crashed", "crashed before", "was waiting for its restart", "systemd does not count"],
+)
+def test_what_dies_while_the_first_probe_waits_for_it_is_noticed(before: str, counts: str) -> None:
+    options = service_restart_spec().options["probes"]["options"]
+    probe = option_defaults(options, {"type": "command", "argv": ["curl", "localhost"]})
+    hangs = Line(["curl", "localhost"], raises=TimedOut("no answer within 5 s"))
+    new, third = (
+        unit(NRestarts=count.strip("."), InvocationID=life) for count, life in zip(counts, ("new", "third"), strict=True)
+    )
+    script = [*looks(before), Line(RESTART), *looks(new), hangs, *looks(third), *looks(third), Line(JOURNAL, "died\n")]
+    error = failed(script, probes=[probe])
+    assert error.code == ("restarted_meanwhile" if counts == ".." else "crash_loop")
+    assert error.details["probes"][0]["polls"] == 1
 
 
 @pytest.mark.parametrize(
@@ -133,7 +151,7 @@ def test_a_host_without_systemd_is_told_from_a_missing_unit() -> None:
 def test_a_stopped_and_disabled_unit_is_left_alone() -> None:
     stopped = unit("disabled", UnitFileState="disabled", MainPID="0")
     assert failed(looks(stopped)).code == "not_running"
-    carried_out([*looks(stopped), Line(RESTART), *looks(NEW, NEW, NEW, NEW)], start_stopped=True)
+    carried_out([*looks(stopped), Line(RESTART), *looks(NEW, NEW, NEW, NEW, NEW)], start_stopped=True)
 
 
 def test_nothing_is_given_an_order_when_nothing_is_needed() -> None:
