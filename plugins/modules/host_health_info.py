@@ -27,8 +27,10 @@ description:
   - "C(disk) (%, 85, 95) and C(inodes) (%, 85, 95), of each real file system once. Pseudo file systems, further mounts of the
     same one, and those mounted read-only on purpose are left out. One that does not answer within O(mount_timeout) is
     V(unknown)."
-  - "C(days_to_full) (days, 14, 3, lower is worse), when each file system is full if it grows on as since O(previous). Only
-    when the two are at least six hours apart. M(oncall.runbooks.capacity_forecast) makes better forecasts of the history."
+  - "C(days_to_full) (days, 14, 3, lower is worse), when each file system is full if it grows on as since a point that is at
+    least six hours old. However often one looks, RV(counters) hands such a point on from run to run in O(previous). Until
+    there is one, in the first six hours, nothing is said. M(oncall.runbooks.capacity_forecast) makes better forecasts of
+    the history."
   - "C(read_only) (count, none, 1), file systems that the kernel has made read-only, or that are read-only against fstab."
   - "C(deleted_files) (bytes, 1 GiB, 10 GiB), room held by files that were deleted while a process has them open. Without the
     right to look at all processes V(unknown), unless what can be seen is already too much."
@@ -201,10 +203,12 @@ samples:
     unit: {description: Its unit., type: str, returned: always, sample: percent}
     labels: {description: What it was read of., type: dict, returned: always, sample: {mount: /}}
 counters:
-  description: Counters that only grow, with the time at which they were read, for O(previous) of the next run.
+  description:
+    - Counters that only grow, with the time at which they were read, for O(previous) of the next run.
+    - Of each file system also what was used at a point up to twelve hours earlier, or two, each with its age in seconds.
   returned: success
   type: dict
-  sample: {at: "2026-11-21T14:00:00Z", oom_kills: 0, "disk_used_bytes:/": 44834975744}
+  sample: {at: "2026-11-21T14:00:00Z", oom_kills: 0, "disk_used_bytes:/": 44834975744, "disk_used_age:/": 7200}
 host:
   description: What was read. Null is what could not be read.
   returned: success

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Iterator, Optional
 
@@ -83,20 +84,66 @@ def _read_only(system: FileSystem, judge: Judge) -> Iterator[Finding]:
         yield from judge.reading("read_only", 1, "count", text)
 
 
+@dataclass(frozen=True)
+class _Point:
+    """How much of a file system was used so many seconds ago."""
+
+    used: float
+    age: float
+
+
+# The two points of a file system that the counters hold: the younger becomes the older when it is old enough.
+_POINTS = ("disk_used", "disk_earlier")
+
+
+def disk_counters(facts: HostFacts, now: datetime, previous: Optional[Previous]) -> dict[str, Optional[float]]:
+    """Return the points that a trend needs; ages in seconds before the counters' own moment.
+
+    Looks may be minutes apart: a point stays until it is six hours old, and then until a younger one is.
+    """
+    counters: dict[str, Optional[float]] = {}
+    for system in facts.file_systems if isinstance(facts.file_systems, tuple) else ():
+        for name, point in zip(_POINTS, _kept(system, now, previous)):
+            mount = printable(system.mount.point, 200)
+            counters[f"{name}_bytes:{mount}"] = point.used
+            if point.age:
+                counters[f"{name}_age:{mount}"] = point.age
+    return counters
+
+
+def _kept(system: FileSystem, now: datetime, previous: Optional[Previous]) -> list[_Point]:
+    points = _points(system, now, previous)
+    if system.room is not None and (not points or points[0].age >= _APART_SECONDS):
+        points.insert(0, _Point(system.room.used_bytes, 0.0))
+    return points
+
+
+def _points(system: FileSystem, now: datetime, previous: Optional[Previous]) -> list[_Point]:
+    """Return what the run before handed on, the younger first; nothing older than the newest that is old enough."""
+    points: list[_Point] = []
+    if previous is None:
+        return points
+    mount = printable(system.mount.point, 200)
+    for name in _POINTS:
+        used = previous.values.get(f"{name}_bytes:{mount}")
+        age = (now - previous.at).total_seconds() + previous.values.get(f"{name}_age:{mount}", 0.0)
+        if used is not None and age > 0:
+            points.append(_Point(used, age))
+        if age >= _APART_SECONDS:
+            break
+    return points
+
+
 def _days(system: FileSystem, now: datetime, previous: Optional[Previous]) -> Optional[tuple[float, float]]:
     """Return the days until it is full (infinite when it does not grow) and the seconds between the two points.
 
     None: there is no earlier point, or one too near to tell a trend.
     """
     disk = system.room
-    earlier = previous.values.get(f"disk_used_bytes:{printable(system.mount.point, 200)}") if previous else None
-    if disk is None or previous is None or earlier is None:
+    earlier = next((one for one in _points(system, now, previous) if one.age >= _APART_SECONDS), None)
+    if disk is None or earlier is None:
         return None
-    seconds = (now - previous.at).total_seconds()
-    if seconds < _APART_SECONDS:
-        return None
-    grown = disk.used_bytes - earlier
-    return (_days_left(disk, grown / seconds), seconds)
+    return (_days_left(disk, (disk.used_bytes - earlier.used) / earlier.age), earlier.age)
 
 
 def _days_left(disk: Disk, bytes_per_second: float) -> float:

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Callable, Iterator, Mapping, Optional, Union
 
 from .counters import Previous, growth, render_counters
-from .host_disks import disk_findings
+from .host_disks import disk_counters, disk_findings
 from .host_facts import CpuUse, Deleted, HostFacts, Memory
 from .host_proc import Interface
 from .host_programs import UNSYNCHRONISED_SECONDS, ClockState
@@ -75,20 +75,17 @@ def decide(facts: HostFacts, limits: Mapping[str, Optional[Limit]], moment: Mome
     extra = {
         "area": HOST,
         "samples": render_samples(samples_of(facts)),
-        "counters": render_counters(moment.now, counters_of(facts)),
+        "counters": render_counters(moment.now, counters_of(facts, moment)),
         "host": render_host(facts),
     }
     return Decision(headline(findings), findings=findings, extra=extra)
 
 
-def counters_of(facts: HostFacts) -> dict[str, Optional[float]]:
+def counters_of(facts: HostFacts, moment: Moment) -> dict[str, Optional[float]]:
     """Return what the next run compares with."""
-    counters: dict[str, Optional[float]] = {}
+    counters = disk_counters(facts, moment.now, moment.previous)
     if isinstance(facts.oom_kills, int):
         counters["oom_kills"] = facts.oom_kills
-    for system in facts.file_systems if isinstance(facts.file_systems, tuple) else ():
-        if system.room is not None:
-            counters[f"disk_used_bytes:{printable(system.mount.point, 200)}"] = system.room.used_bytes
     for one in facts.interfaces if isinstance(facts.interfaces, tuple) else ():
         counters[f"network_errors:{one.name}"] = one.errors
         counters[f"network_packets:{one.name}"] = one.packets

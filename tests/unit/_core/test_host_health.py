@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from plugins.module_utils._core.counters import Previous
+from plugins.module_utils._core.counters import Previous, read_previous
 from plugins.module_utils._core.host_facts import CpuUse, Deleted, HostFacts, Memory, Processes
 from plugins.module_utils._core.host_health import LIMITS, Moment, decide
 from plugins.module_utils._core.host_mounts import FileSystem, Mount
@@ -176,6 +176,36 @@ def test_days_to_full(hours: int, earlier_gib: float, status: str, words: str) -
 def test_no_trend_of_two_points_that_are_near(hours: int) -> None:
     last = Previous(NOW - timedelta(hours=hours), {"disk_used_bytes:/": 1.0})
     assert found("days_to_full", look(previous=last)) == []
+
+
+@pytest.mark.parametrize("minutes", [5, 60, 7 * 60, 24 * 60])
+def test_a_trend_is_told_however_often_one_looks(minutes: int) -> None:
+    """A file system that takes 1 GiB an hour, looked at again and again, each time with the counters of the last."""
+    counters: dict[str, Any] = {}
+    told: list[str] = []
+    looks = [timedelta(minutes=minutes * number) for number in range(3 * 24 * 60 // minutes)]
+    for passed in looks:
+        used = int(passed / timedelta(hours=1) * GIB)
+        full = system(disk=Disk("/", 200 * GIB, used, 100 * GIB - used, 100, 90))
+        moment = Moment(NOW + passed, read_previous(counters))
+        decision = decide(replace(WELL, file_systems=(full,)), LIMITS, moment)
+        counters = decision.extra["counters"]
+        told += [finding.msg for finding in found("days_to_full", decision)]
+    assert len(told) == sum(1 for passed in looks if passed >= timedelta(hours=6))
+    assert all(message.endswith("(24.0 GB a day)") for message in told)
+    assert len([name for name in counters if name.startswith("disk_")]) <= 4
+
+
+def test_a_file_system_that_does_not_answer_once_keeps_its_trend() -> None:
+    first = {"at": "2026-11-21T05:00:00Z", "disk_used_bytes:/mnt/nfs": 10.0 * GIB}
+    lost = look(previous=read_previous(first), file_systems=(system("/mnt/nfs", disk=GONE),))
+    assert found("days_to_full", lost) == []
+    later = replace(WELL, file_systems=(system("/mnt/nfs", 60, 40),))
+    again = decide(
+        later, read_limits({}, LIMITS), Moment(NOW + timedelta(hours=1), read_previous(lost.extra["counters"]))
+    )
+    (finding,) = found("days_to_full", again)
+    assert finding.status == "critical" and "in the last 8 h" in finding.msg
 
 
 def test_network_errors_are_measured_since_the_last_run() -> None:
