@@ -298,11 +298,16 @@ def operator(given: Optional[str], extra: Mapping[str, Any]) -> str:
 def tags_of(arguments: Mapping[str, Any]) -> str:
     """Return the tags that were asked for.
 
+    A run that began in the middle left steps out as well.
+
     >>> tags_of({"tags": ["act"], "skip_tags": ["redis"]}), tags_of({"tags": ["all"]})
     ('act, not redis', '')
+    >>> tags_of({"start_at_task": "Report is written"})
+    'from Report is written'
     """
     wanted = [tag for tag in arguments.get("tags") or () if tag != "all"]
-    return ", ".join([*wanted, *(f"not {tag}" for tag in arguments.get("skip_tags") or ())])
+    begun = [f"from {arguments['start_at_task']}"] if arguments.get("start_at_task") else []
+    return ", ".join([*wanted, *(f"not {tag}" for tag in arguments.get("skip_tags") or ()), *begun])
 
 
 @functools.lru_cache(maxsize=1)

@@ -19,7 +19,7 @@ options:
     description:
       - What is asked for.
       - V(last_runs) is for each runbook the newest run that ended, the newest that came to its own end, and the newest
-        that went well.
+        that went well. The last two are runs without C(--limit) and C(--tags).
       - V(latest_findings) is the newest reading of each host, area and check.
       - V(samples) are single readings, V(days) what is kept of each day, both of the series with O(metric).
       - V(states) is what modules left for their next run.

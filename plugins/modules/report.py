@@ -112,9 +112,20 @@ options:
         description:
           - Which runs count. V(completed) are those that came to their own end, whatever their verdict.
           - V(good) are those whose verdict was V(ok) or V(warning).
+          - A run with C(--limit), C(--tags) or C(--skip-tags) does not count, because it says nothing of the hosts and
+            steps that it left out. Check mode does not count either.
         type: str
         choices: [completed, good]
         default: completed
+      limit:
+        description: The C(--limit) with which the runbook is always run, as the journal has it. Such runs count too.
+        type: str
+      tags:
+        description:
+          - The tags with which the runbook is always run, as the journal has them, for example V(not redis) for
+            C(--skip-tags redis). Such runs count too.
+          - With O(schedule[].limit), runs with both count.
+        type: str
   objectives:
     description: What was promised about recoveries. They are compared with the newest drill of the same name.
     type: list

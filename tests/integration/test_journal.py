@@ -20,7 +20,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from plugins.module_utils._core.errors import InvalidValue, OpsError
-from plugins.module_utils._core.journal import Drill, Incident, IncidentEvent, State
+from plugins.module_utils._core.journal import Drill, Incident, IncidentEvent, LastRun, Part, State
 from plugins.module_utils._io.journal_open import (
     JournalSchema,
     JournalUnreachable,
@@ -278,6 +278,30 @@ def test_the_last_runs_of_each_runbook(url: str) -> None:
         assert [run.id for run in journal.runs(runbook="daily", limit=2)] == ["e", "d"]
         assert [run.id for run in journal.runs(NOW - 45, NOW - 25)] == ["c", "b"]
         assert journal.run("a") == given[0] and journal.run("z") is None
+
+
+def test_a_run_of_a_part_is_not_the_last_of_the_whole(url: str) -> None:
+    given = [
+        run_of("whole", started_at=NOW - 90, status="ok"),
+        run_of("everybody", started_at=NOW - 80, status="ok", limit_="all"),
+        run_of("one", started_at=NOW - 70, status="ok", limit_="app1"),
+        run_of("tagged", started_at=NOW - 60, status="ok", tags="preflight"),
+        run_of("agreed", started_at=NOW - 50, status="ok", limit_="production", tags="not redis"),
+        run_of("half", started_at=NOW - 40, status="ok", limit_="production"),
+        run_of("other", runbook="backup", started_at=NOW - 30, status="ok", limit_="production", tags="not redis"),
+    ]
+    with open_writer(url) as writer:
+        for run in given:
+            writer.apply([batch_of(run.id, 0, run=run)])
+
+    def ids(one: LastRun) -> list[str | None]:
+        return [run.id if run else None for run in (one.newest, one.completed, one.good)]
+
+    with reading(url) as journal:
+        backup, daily = journal.last_runs()
+        assert (ids(backup), ids(daily)) == (["other", None, None], ["half", "everybody", "everybody"])
+        backup, daily = journal.last_runs([Part("daily", "production", "not redis")])
+        assert (ids(backup), ids(daily)) == (["other", None, None], ["half", "agreed", "agreed"])
 
 
 def test_a_run_that_died_is_told_from_one_that_lives(url: str) -> None:

@@ -239,6 +239,15 @@ def test_a_run_that_is_due_turns_red_by_the_passing_of_time_alone(tmp_path: Path
         assert result["status"] == ("critical" if overdue else "ok")
 
 
+def test_a_run_of_a_part_is_none_of_the_schedule_unless_it_is_agreed_on(tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path / 'journal.db'}"
+    with open_writer(address) as writer:
+        writer.apply([Batch("b", 0, NOW, run=replace(run_of("backup", "ok", 600), limit_="app1"))])
+    for agreed, overdue in (({}, ["backup"]), ({"limit": "app2"}, ["backup"]), ({"limit": "app1"}, [])):
+        schedule = [{"runbook": "backup", "every": "1d", **agreed}]
+        assert write_report(options(tmp_path, address, schedule=schedule, objectives=[]))["overdue"] == overdue
+
+
 def test_a_backup_that_ran_and_failed_counts_for_one_question_and_not_for_the_other(tmp_path: Path) -> None:
     address = f"sqlite:///{tmp_path / 'journal.db'}"
     with open_writer(address) as writer:

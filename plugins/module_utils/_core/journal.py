@@ -20,6 +20,7 @@ VERDICTS = (OK, UNKNOWN, WARNING, CRITICAL)
 # A run of another controller that was never closed cannot be asked whether it lives.
 LONGEST_RUN_SECONDS = 86400.0
 DAY_SECONDS = 86400
+EVERY_HOST = ("", "all")  # values of --limit that leave no host out
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ class Run:
     def completed(self) -> bool:
         """Tell whether the run came to its own end, whatever its verdict was."""
         return self.status in VERDICTS
+
+    @property
+    def whole(self) -> bool:
+        """Tell whether all hosts and all steps were asked for."""
+        return self.limit_ in EVERY_HOST and not self.tags
 
 
 @dataclass(frozen=True)
@@ -187,10 +193,20 @@ class State:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of a runbook that counts as the whole: the texts of ``--limit`` and tags, as the journal has them."""
+
+    runbook: str
+    limit_: str = ""
+    tags: str = ""
+
+
+@dataclass(frozen=True)
 class LastRun:
     """The newest ended run of a runbook, the newest that came to its own end, and the newest that went well.
 
-    Check mode does not count. ``good`` is ok or warning.
+    Check mode does not count. ``good`` is ok or warning. ``completed`` and ``good`` are whole runs: one with
+    ``--limit`` or ``--tags`` says nothing of the hosts and steps that it left out.
     """
 
     runbook: str

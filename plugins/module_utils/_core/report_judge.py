@@ -229,16 +229,24 @@ def judge_duty(wish: Wish, last_runs: Sequence[LastRun], policy: Policy, now: fl
     name, link = shown(wish.runbook, 120), policy.links.get(wish.runbook, "")
     done = "succeeded" if wish.counts == GOOD else "came to its end"
     if run is None:
-        why = "never ran" if known is None else f"never {done}"
+        why = "never ran" if known is None else f"never {done}{_of_a_part(known.newest)}"
         return Duty(name, CRITICAL, why, wish.every, wish.grace, None, None, link)
     at = _end(run) or run.started_at
     due = at + wish.every + wish.grace
     if now <= due:
         return Duty(name, OK, f"{done} in time", wish.every, wish.grace, at, due, link)
-    newest = (known.newest if known else run).status
-    ended = {FAILED: "; the newest run failed", INTERRUPTED: "; the newest run was interrupted"}.get(newest, "")
+    newest = known.newest if known else run
+    ended = {FAILED: "; the newest run failed", INTERRUPTED: "; the newest run was interrupted"}.get(newest.status)
+    ended = ended or _of_a_part(newest)
     msg = f"overdue: should run every {duration(wish.every)}{ended}"
     return Duty(name, CRITICAL, msg, wish.every, wish.grace, at, due, link)
+
+
+def _of_a_part(newest: RunRow) -> str:
+    """Return why the newest run did not count, when it left something out."""
+    asked = [f"--limit {newest.limit_}" if newest.limit_ else "", f"tags {newest.tags}" if newest.tags else ""]
+    left = ", ".join(text for text in asked if text)
+    return "" if newest.whole else f"; the newest run does not count, it was of a part ({shown(left, 120)})"
 
 
 def _end(run: Optional[RunRow]) -> Optional[float]:

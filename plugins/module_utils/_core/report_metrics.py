@@ -92,8 +92,8 @@ def _verdicts(report: ReportData) -> Iterator[Family]:
 
 
 def _runs(report: ReportData) -> Iterator[Family]:
-    good = _family("last_success_timestamp_seconds", "When the newest run of a runbook that went well ended.")
-    ended = _family("last_completed_timestamp_seconds", "When the newest run of a runbook came to its own end.")
+    good = _family("last_success_timestamp_seconds", "When the newest whole run of a runbook that went well ended.")
+    ended = _family("last_completed_timestamp_seconds", "When the newest whole run of a runbook came to its own end.")
     overdue = _family("run_overdue", "Whether a run that has to happen did not: 1 is overdue.")
     due = _family("run_due_timestamp_seconds", "Until when the next run must have come to its end.")
     for seen in report.seen:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Iterable, Mapping, Optional
 
 from .errors import InvalidValue
+from .journal import Part
 from .redact import printable
 from .report import Backup, Forecast, Kpi
 from .units import parse_duration
@@ -63,12 +64,22 @@ PLOTS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Wish:
-    """A run that has to happen: every so many seconds, with some grace. ``counts``: which runs are one."""
+    """A run that has to happen: every so many seconds, with some grace. ``counts``: which runs are one.
+
+    Whole runs are, and those with just this ``limit`` and these ``tags``.
+    """
 
     runbook: str
     every: float
     grace: float
     counts: str = COMPLETED
+    limit: str = ""
+    tags: str = ""
+
+    @property
+    def part(self) -> Part:
+        """Return what counts as a whole run."""
+        return Part(self.runbook, self.limit, self.tags)
 
 
 @dataclass(frozen=True)
@@ -122,6 +133,8 @@ def read_schedule(raw: Iterable[Mapping[str, Any]]) -> tuple[Wish, ...]:
             parse_duration(entry["every"], f"schedule[{number}].every"),
             parse_duration(entry["grace"], f"schedule[{number}].grace"),
             entry.get("counts") or COMPLETED,
+            entry.get("limit") or "",
+            entry.get("tags") or "",
         )
         for number, entry in enumerate(raw)
     )

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any, Callable, Iterable, Mapping, Optional, Sequence, TypeVar
 
 from .._core.journal import (
+    EVERY_HOST,
+    VERDICTS,
     Day,
     Drill,
     FindingRow,
     Incident,
     IncidentEvent,
     LastRun,
+    Part,
     Run,
     Series,
     State,
@@ -92,12 +95,16 @@ class Journal:
         found = self._judged(self._records(sa.select(table("runs")).where(table("runs").c.id == run_id), Run))
         return found[0] if found else None
 
-    def last_runs(self) -> tuple[LastRun, ...]:
-        """Return what is newest of each runbook, by name; runs that are still at work and check mode do not count."""
+    def last_runs(self, parts: Iterable[Part] = ()) -> tuple[LastRun, ...]:
+        """Return what is newest of each runbook, by name; runs that are still at work and check mode do not count.
+
+        To have come to its end, and to have gone well, is said of runs that left nothing out, or are one of ``parts``.
+        """
+        status, whole = table("runs").c.status, _whole(parts)
         newest, completed, good = (
             self._newest(sa.true()),
-            self._newest(table("runs").c.status.in_(("ok", "unknown", "warning", "critical"))),
-            self._newest(table("runs").c.status.in_((OK, WARNING))),
+            self._newest(sa.and_(whole, status.in_(VERDICTS))),
+            self._newest(sa.and_(whole, status.in_((OK, WARNING)))),
         )
         return tuple(
             LastRun(name, run, completed.get(name), good.get(name))
@@ -278,6 +285,15 @@ class Journal:
 
     def __exit__(self, *_exception: object) -> None:
         self.close()
+
+
+def _whole(parts: Iterable[Part]) -> Any:
+    """Return the condition of runs that asked for all hosts and all steps, or for a part that was agreed on."""
+    runs = table("runs").c
+    agreed = [
+        sa.and_(runs.runbook == part.runbook, runs.limit_ == part.limit_, runs.tags == part.tags) for part in parts
+    ]
+    return sa.or_(sa.and_(runs.limit_.in_(EVERY_HOST), runs.tags == ""), *agreed)
 
 
 def _between(query: Any, column: Any, since: Optional[float], until: Optional[float]) -> Any:

@@ -46,7 +46,7 @@ def collect(journal: Journal, policy: Policy, now: float) -> Facts:
         where=journal.where,
         findings=journal.latest_findings(),
         runs=journal.runs(since=since, limit=None),
-        last_runs=journal.last_runs(),
+        last_runs=journal.last_runs(wish.part for wish in policy.schedule),
         drills=journal.drills(now - policy.history),
         incidents=journal.incidents(since),
         work=reader.work(since),

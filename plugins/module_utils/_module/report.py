@@ -39,6 +39,8 @@ def report_spec() -> ArgumentSpec:
         "every": {"type": "str", "required": True},
         "grace": {"type": "str", "default": "1h"},
         "counts": {"type": "str", "choices": list(COUNTS), "default": COUNTS[0]},
+        "limit": {"type": "str"},
+        "tags": {"type": "str"},
     }
     objectives: dict[str, Any] = {key: {"type": "str"} for key in ("rto", "rpo", "max_age")}
     objectives["name"] = {"type": "str", "required": True}

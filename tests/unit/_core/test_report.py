@@ -128,6 +128,18 @@ DAILY = Wish("daily", DAY, 3600)
         ((LastRun("daily", run("daily"), run("daily", ago=25 * 3600 + 94), None),), DAILY, "ok", "in time"),
         ((LastRun("daily", run("daily"), run("daily", ago=25 * 3600 + 96), None),), DAILY, "critical", "overdue"),
         (
+            (LastRun("daily", replace(run("daily"), limit_="app1", tags="act"), run("daily", ago=3 * DAY), None),),
+            DAILY,
+            "critical",
+            "overdue: should run every 1 d; the newest run does not count, it was of a part (--limit app1, tags act)",
+        ),
+        (
+            (LastRun("daily", replace(run("daily"), limit_="app1"), None, None),),
+            DAILY,
+            "critical",
+            "never came to its end; the newest run does not count, it was of a part (--limit app1)",
+        ),
+        (
             (LastRun("daily", run("daily", "interrupted"), run("daily", ago=3 * DAY), None),),
             DAILY,
             "critical",
