@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.playbooks import ROOT, Playbooks, Run
 from tests.support.redis_servers import redis_servers
-from tests.support.servers import Database
+from tests.support.servers import Database, Roles
 
 DAILY = ROOT / "playbooks" / "daily-operations.yml"
 CHECKLIST = [
@@ -250,3 +250,30 @@ def test_slow_statements_are_logged_for_a_while_and_not_longer(product: Product,
     off = product.playbooks.run(check, *own, "-e", "health_slow_log_for=0")
     assert off.rc == 0 and off.summary["changed"], off.output
     assert database.fetch(query) != [("400",)]
+
+
+def test_slow_statements_of_one_database_are_logged_where_the_server_is_not_ours(
+    product: Product, database: Database, role: Roles
+) -> None:
+    """As on a managed server: the owner of a database may set it there, and nowhere else."""
+    owner = role()
+    database.execute(f"ALTER DATABASE {database.name} OWNER TO {owner}")
+    if database.server.major >= 15:
+        database.execute(f"GRANT SET ON PARAMETER log_min_duration_statement TO {owner}")
+    product.variables["database_login"]["login_user"] = owner
+    product.write(health_fail_on="never")
+    check = ROOT / "playbooks" / "performance-check.yml"
+    refused = product.playbooks.run(check, "-e", "health_slow_log_for=30m")
+    assert refused.rc != 0 and "failed on this host: slow_log" in refused.output, refused.output
+    assert "database" in areas_of(refused) and "redis" in areas_of(refused), "the look happens all the same"
+    (todo,) = [one for one in refused.summary["needs_a_person"] if one["step"] == "slow_log"]
+    assert "of the whole server" in todo["msg"] and todo["next"]
+    if database.server.major < 15:
+        return  # there only a superuser sets it
+    limit = ("-e", "health_slow_log_for=30m", "-e", "health_slow_log_scope=database", "--limit", "db1:localhost")
+    on = product.playbooks.run(check, *limit)
+    assert on.rc == 0 and on.summary["changed"], on.output
+    query = "SELECT count(*) FROM pg_db_role_setting WHERE setconfig::text LIKE '%log_min_duration_statement%'"
+    assert database.fetch(query) == [(1,)]
+    off = product.playbooks.run(check, "--tags", "slow_log", "-e", "health_slow_log_for=0")
+    assert off.rc == 0 and database.fetch(query) == [(0,)], off.output
