@@ -100,7 +100,7 @@ from ..module_utils._core.journal_map import TaskFacts, records_of, secrets_amon
 from ..module_utils._core.journal_verdict import Tally, closed
 from ..module_utils._core.result import UNKNOWN
 from ..module_utils._core.summary import items_of
-from .summary import PHASES, load_runbook, near, step_of
+from .summary import PHASES, load_runbook, near, step_of, tags_of
 
 ROOT = Path(__file__).parents[2]
 _COLLECTION = "oncall.runbooks."
@@ -293,21 +293,6 @@ def operator(given: Optional[str], extra: Mapping[str, Any]) -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"uid {os.getuid()}"
-
-
-def tags_of(arguments: Mapping[str, Any]) -> str:
-    """Return the tags that were asked for.
-
-    A run that began in the middle left steps out as well.
-
-    >>> tags_of({"tags": ["act"], "skip_tags": ["redis"]}), tags_of({"tags": ["all"]})
-    ('act, not redis', '')
-    >>> tags_of({"start_at_task": "Report is written"})
-    'from Report is written'
-    """
-    wanted = [tag for tag in arguments.get("tags") or () if tag != "all"]
-    begun = [f"from {arguments['start_at_task']}"] if arguments.get("start_at_task") else []
-    return ", ".join([*wanted, *(f"not {tag}" for tag in arguments.get("skip_tags") or ()), *begun])
 
 
 @functools.lru_cache(maxsize=1)

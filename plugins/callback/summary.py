@@ -13,6 +13,7 @@ description:
   - At the start of a runbook its header is printed (purpose, time, blast radius, how to stop, rollback), from the
     C(.meta.yml) file beside the playbook.
   - At the end one page says what was done on each host, worst first, what needs a person, and the next command.
+  - Of a report that the run wrote it tells what no other result of the run has said, for example a run that is overdue.
   - Playbooks that neither are runbooks nor use the modules of this collection are left alone.
 options:
   summary_file:
@@ -45,6 +46,7 @@ from ansible import context
 from ansible.plugins.callback import CallbackBase
 from ansible.utils.color import stringc
 
+from ..module_utils._core.journal import EVERY_HOST
 from ..module_utils._core.result import CRITICAL, OK, UNKNOWN, WARNING
 from ..module_utils._core.runbook import Runbook, read_decisions, read_runbook
 from ..module_utils._core.summary import (
@@ -61,6 +63,7 @@ from ..module_utils._core.summary import (
     unreachable_line,
 )
 from ..module_utils._core.summary_page import BOLD, CHANGED, QUIET, Page, page, render, render_header
+from ..module_utils._core.summary_report import without_repeats
 
 ROLES = Path(__file__).parents[2] / "roles"
 PHASES = ("preflight", "act", "verify", "report")
@@ -123,9 +126,10 @@ class CallbackModule(CallbackBase):
         """Print the page, and write the file when one is wanted."""
         if self._runbook is None and not self._by_contract:
             return
+        name = self._runbook.name if self._runbook else Path(self._playbook).stem
         summary = Summary(
-            runbook=self._runbook.name if self._runbook else Path(self._playbook).stem,
-            lines=tuple(self._lines),
+            runbook=name,
+            lines=without_repeats(self._lines, name if is_whole(context.CLIARGS) else ""),
             check_mode=bool(context.CLIARGS.get("check")),
             duration_seconds=time.monotonic() - self._started,
             decision_points=(self._runbook.decision_points if self._runbook else ()) + roles_decisions(),
@@ -156,7 +160,7 @@ class CallbackModule(CallbackBase):
     def _is_known(self, line: Line) -> bool:
         """Tell whether this is only the playbook's own word about a failure that is already here."""
         here = [known for known in self._lines if known.host == line.host]
-        failed = {known.step for known in here if known.status == FAILED}
+        failed = {known.step for known in here if known.status in (FAILED, UNREACHABLE)}
         judged = any(known.area and known.status != OK for known in here)
         return line.step in failed or (line.step == PHASES[-1] and (bool(failed) or judged))
 
@@ -212,6 +216,28 @@ def roles_decisions() -> tuple[DecisionPoint, ...]:
     for file in sorted(ROLES.glob("*/meta/decisions.yml")):
         points += read_decisions(file.parts[-3], yaml.safe_load(file.read_text(encoding="utf-8")))
     return points
+
+
+def is_whole(arguments: Mapping[str, Any]) -> bool:
+    """Tell whether all hosts and all steps were asked for.
+
+    >>> is_whole({"subset": None, "tags": ["all"]}), is_whole({"subset": "app1"})
+    (True, False)
+    """
+    return (arguments.get("subset") or "") in EVERY_HOST and not tags_of(arguments)
+
+
+def tags_of(arguments: Mapping[str, Any]) -> str:
+    """Return the tags that were asked for. A run that began in the middle left steps out as well.
+
+    >>> tags_of({"tags": ["act"], "skip_tags": ["redis"]}), tags_of({"tags": ["all"]})
+    ('act, not redis', '')
+    >>> tags_of({"start_at_task": "Report is written"})
+    'from Report is written'
+    """
+    wanted = [tag for tag in arguments.get("tags") or () if tag != "all"]
+    begun = [f"from {arguments['start_at_task']}"] if arguments.get("start_at_task") else []
+    return ", ".join([*wanted, *(f"not {tag}" for tag in arguments.get("skip_tags") or ()), *begun])
 
 
 def command_again(playbook: str, arguments: Mapping[str, Any]) -> str:

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Hashable, Iterable, Iterator, Mapping, Optional, Sequence
 
 from .redact import printable, redact_text
+from .report import Need
+from .report_given import verdict_of
 from .result import CRITICAL, OK, UNKNOWN, WARNING
 from .units import count_of
 
@@ -32,6 +34,7 @@ class Notice:
     status: str
     msg: str
     hint: str = ""
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Line:
     """One step on one host. ``planned`` counts what a real run would do; ``details`` name it, or what was not done.
 
     ``read`` are the checks that were looked at, whatever came of them. ``area`` is the part of the product that was
-    looked at, when the result is about one.
+    looked at, when the result is about one. ``needs`` is what a report says: see summary_report.
     """
 
     host: str
@@ -56,6 +59,7 @@ class Line:
     details: tuple[str, ...] = ()
     read: tuple[str, ...] = ()
     area: str = ""
+    needs: tuple[Need, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -196,8 +200,7 @@ def _contract_line(
     failures = [entry for entry in steps if entry.get("status") == "failed"]
     left_out = [entry for entry in steps if entry.get("status") in ("failed", "skipped")]
     area = _text(result.get("area"))
-    if area == _REPORT and not failed:  # it says again what other results have said
-        area, notices, status = "", (), OK
+    report = area == _REPORT and not failed  # it is about what others looked at
     return Line(
         host,
         step,
@@ -215,7 +218,21 @@ def _contract_line(
             *(_text(f"{entry.get('status')} {entry.get('id')}: {entry.get('detail')}") for entry in left_out),
         ),
         read=tuple(dict.fromkeys(str(finding.get("check")) for finding in findings)),
-        area=area,
+        area="" if report else area,
+        needs=_needs_of(result) if report else (),
+    )
+
+
+def _needs_of(result: Mapping[str, Any]) -> tuple[Need, ...]:
+    return tuple(
+        Need(
+            verdict_of(need.get("status")),
+            _text(need.get("area")),
+            _text(need.get("where")),
+            _text(need.get("msg")),
+            command=_text(need.get("command")),
+        )
+        for need in _mappings(result.get("needs"))
     )
 
 
@@ -292,7 +309,7 @@ def _todo(summary: Summary, group: Sequence[tuple[Line, Notice]]) -> Todo:
 def _notices(summary: Summary) -> Iterator[tuple[Line, Notice]]:
     """Yield what is not right: not what a plan is about to mend, nor what another step has read again since."""
     for number, line in enumerate(summary.lines):
-        if line.planned and line.status != FAILED:
+        if line.planned and line.status != FAILED and not line.needs:
             continue
         later = summary.lines[number + 1 :]
         others = (other for other in later if other.host == line.host and other.step != line.step)
@@ -320,7 +337,9 @@ def _next(summary: Summary, line: Line, notice: Notice) -> str:
 
 
 def _command(summary: Summary, line: Line, notice: Notice, hosts: Sequence[str]) -> str:
-    """Return the command that tries again what failed, or what a critical reading stopped."""
+    """Return the notice's own command, or the one that tries again what failed, or what a critical reading stopped."""
+    if notice.command:
+        return notice.command
     stopped = RANK[line.status] >= RANK[FAILED] and RANK[notice.status] >= RANK[CRITICAL]
     return summary.again.replace("{host}", ",".join(hosts)) if stopped else ""
 

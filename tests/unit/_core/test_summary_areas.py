@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from plugins.callback.summary import roles_decisions
 from plugins.module_utils._core.summary import DecisionPoint, Line, Summary, line_of, parts_of, todos
 from plugins.module_utils._core.summary_page import page, render
+from plugins.module_utils._core.summary_report import without_repeats
 
 
 def area(name: str, status: str, msg: str, check: str = "c") -> dict[str, Any]:
@@ -95,12 +97,69 @@ def test_two_objects_of_one_check_are_two_entries() -> None:
     ]
 
 
-def test_the_report_does_not_say_again_what_others_have_said() -> None:
-    written = {**area("report", "critical", "shop is critical; 3 files written"), "changed": True}
-    line = line_of("localhost", "report", "write", written, 1.0, False)
+def need(area_: str, msg: str, where: str = "", status: str = "critical", command: str = "") -> dict[str, str]:
+    return {"status": status, "area": area_, "where": where, "msg": msg, "command": command}
+
+
+def report_line(*needs: dict[str, str], status: str = "critical", **more: Any) -> Line:
+    written = {**area("report", status, f"shop is {status}; 3 files written", "product"), "needs": list(needs), **more}
+    line = line_of("localhost", "write", "write", written, 1.0, False, "predicted")
     assert line is not None
-    summary = Summary("daily", (line, *looked("db1", area("database", "warning", "slow"))))
+    return line
+
+
+def test_a_report_that_only_it_knows_is_bad_needs_a_person() -> None:
+    late = need("runs", "backup: overdue", command="ansible-playbook playbooks/backup.yml")
+    lines = [report_line(late, need("recovery", "database: RTO missed"))]
+    points = roles_decisions()
+    summary = Summary("report", without_repeats(lines), decision_points=points)
+    text = "\n".join(render(summary, page(100, True, lambda text, _style: text)))
+    assert summary.status == "critical" and "[CRITICAL]" in text and "2 things need a person" in text
+    assert "then: ansible-playbook playbooks/backup.yml" in text and "next: open the page" in text
+    beside = Summary("daily", without_repeats([*lines, *looked("db1", area("database", "ok", "fine"))]))
+    assert [todo.msg for todo in todos(beside)] == ["backup: overdue", "database: RTO missed"]
+    foreseen = report_line(late, plan=[{"id": "write:html", "action": "write", "target": "x", "reason": "y"}])
+    assert foreseen.planned == 1
+    assert len(todos(Summary("report", without_repeats([foreseen]), check_mode=True))) == 1
+
+
+def test_a_host_that_only_the_report_knows_is_told() -> None:
+    both = need("host", "a reboot is pending", where="app1, app2", status="warning")
+    seen = looked("app1", area("host", "warning", "a reboot is pending"))
+    assert without_repeats([report_line(both), *seen])[0].status == "warning"
+    seen += looked("app2", area("host", "warning", "a reboot is pending"))
+    assert without_repeats([report_line(both), *seen])[0].status == "ok"
+
+
+def test_a_run_that_is_just_ending_is_not_overdue() -> None:
+    own = report_line(need("runs", "backup: never ran"), need("runs", "the newest run of backup failed: x"))
+    assert without_repeats([own], "backup")[0].status == "ok"
+    assert without_repeats([own])[0].status == without_repeats([own], "daily")[0].status == "critical"
+
+
+def test_many_needs_of_a_report_are_few_entries() -> None:
+    line = report_line(*(need("host", f"disk {n}", status="warning") for n in range(9)), need("runs", "late"))
+    found = todos(Summary("report", without_repeats([line]), decision_points=roles_decisions()))
+    assert len(found) == 6 and (found[0].msg, found[0].status) == ("late", "critical")
+    assert found[-1].msg == "5 more things on the page, from other runs" and "open the page" in found[-1].next
+
+
+def test_a_report_of_nothing_is_unknown_and_a_good_one_is_ok() -> None:
+    assert without_repeats([report_line(status="unknown")])[0].status == "unknown"
+    assert without_repeats([report_line(status="ok")])[0].status == "ok"
+
+
+def test_the_report_does_not_say_again_what_others_have_said() -> None:
+    slow = need("database", "slow", where="db1", status="warning")
+    line = report_line(slow, need("kpis", "Uptime: 99.1 %"))
+    said = [*looked("db1", area("database", "warning", "slow")), *looked("localhost", area("kpis", "ok", "x"))]
+    summary = Summary("daily", without_repeats([line, *said]))
+    assert summary.lines[0].status == "ok"
+    summary = Summary("daily", without_repeats([line, *said[:1]]))
+    assert [todo.msg for todo in todos(summary)] == ["Uptime: 99.1 %", "slow"]
+    summary = Summary("daily", without_repeats([report_line(slow), *said[:1]]))
     assert [name for name, _lines in summary.areas()] == ["database"] and summary.status == "warning"
     assert [todo.step for todo in todos(summary)] == ["database"]
+    written = {**area("report", "critical", "shop is critical; 3 files written"), "changed": True}
     failed = line_of("localhost", "report", "write", written, 1.0, True)
     assert failed is not None and failed.status == "failed"
