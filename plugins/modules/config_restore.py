@@ -55,8 +55,17 @@ options:
     description: Folder for O(target=aside).
     type: str
   confirm:
-    description: With O(target=live) it must be the O(source_host), so that nobody replaces files by accident.
+    description: With O(target=live) it must be the O(target_host), so that nobody replaces files by accident.
     type: str
+  target_host:
+    description: Name of the host whose files are replaced, when it is not the one that was copied. The O(source_host) by
+      default.
+    type: str
+  force:
+    description: With O(state=undone), when the newest restore was undone already, take back the one before it. Without
+      it nothing is done then.
+    type: bool
+    default: false
   restore_owner:
     description: Give the files their owners. Without it a file keeps the owner it has. The default is true for root.
     type: bool
@@ -197,7 +206,7 @@ proof:
 """
 
 from ..module_utils._module.config_restore import config_restore
-from ..module_utils._module.copy_options import choice_spec, copy_spec
+from ..module_utils._module.copy_options import choice_spec, copy_spec, live_spec
 from ..module_utils._module.run import run
 from ..module_utils._module.spec import ArgumentSpec
 
@@ -210,12 +219,11 @@ def argument_spec() -> ArgumentSpec:
             "only": {"type": "list", "elements": "str", "default": []},
             "roots": {"type": "list", "elements": "str", "default": []},
             "directory": {"type": "str"},
-            "confirm": {"type": "str"},
             "restore_owner": {"type": "bool"},
             "undo_dir": {"type": "path"},
         }
     )
-    return copy_spec("config").merge(choice_spec()).merge(own)
+    return copy_spec("config").merge(choice_spec()).merge(live_spec()).merge(own)
 
 
 def main() -> None:

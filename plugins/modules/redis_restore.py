@@ -44,8 +44,17 @@ options:
     description: Id of the copy, instead of O(at).
     type: str
   confirm:
-    description: With O(target=live) it must be the O(source_host), so that nobody replaces data by accident.
+    description: With O(target=live) it must be the O(target_host), so that nobody replaces data by accident.
     type: str
+  target_host:
+    description: Name of the host whose data is replaced, when it is not the one that was copied. The O(source_host) by
+      default.
+    type: str
+  force:
+    description: With O(state=undone), when the newest restore was undone already, take back the one before it. Without
+      it nothing is done then.
+    type: bool
+    default: false
   other_place:
     description: Allow a target whose port or folder differs from those of the server that was copied.
     type: bool
@@ -258,7 +267,7 @@ restore:
     fenced: {description: Replicas that no longer follow., type: list, elements: str, returned: always, sample: ["10.0.0.7:6379"]}
 """
 
-from ..module_utils._module.copy_options import choice_spec, copy_spec
+from ..module_utils._module.copy_options import choice_spec, copy_spec, live_spec
 from ..module_utils._module.redis_options import redis_spec
 from ..module_utils._module.redis_restore import redis_restore
 from ..module_utils._module.run import run
@@ -270,7 +279,6 @@ def argument_spec() -> ArgumentSpec:
         {
             "target": {"type": "str", "choices": ["throwaway", "live"], "required": True},
             "state": {"type": "str", "choices": ["restored", "undone"], "default": "restored"},
-            "confirm": {"type": "str"},
             "other_place": {"type": "bool", "default": False},
             "fence_replicas": {"type": "bool", "default": False},
             "systemd_unit": {"type": "str"},
@@ -282,7 +290,7 @@ def argument_spec() -> ArgumentSpec:
             "server_bin_dirs": {"type": "list", "elements": "path", "default": []},
         }
     )
-    return copy_spec("redis").merge(choice_spec()).merge(redis_spec()).merge(own)
+    return copy_spec("redis").merge(choice_spec()).merge(live_spec()).merge(redis_spec()).merge(own)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from typing import Any, Iterable, Mapping, Optional, Tuple
 from .config_copy import FOLDER, ConfigManifest, Entry, is_excluded, is_plain, name_some, root_of
 from .errors import PreconditionFailed
 from .redact import printable
-from .result import Action, Decision
+from .result import OK, Action, Decision, Finding
 from .sealed import seal, unseal
 from .units import count_of
 
@@ -72,6 +72,10 @@ class ConfigRecord:
     def to_json(self) -> str:
         """Return the text of the record."""
         return seal(asdict(self), RECORD_FORMAT, any_bytes=True)
+
+    def touched(self) -> bool:
+        """Tell whether anything was written: what is replaced is noted first."""
+        return bool(self.kept)
 
     def with_state(self, state: str) -> ConfigRecord:
         """Return it in another state."""
@@ -160,10 +164,19 @@ def plan_changes(changes: Tuple[Change, ...], manifest: ConfigManifest, copy_id:
     return Decision(msg, plan, before=before, after=after)
 
 
+def already_undone(at: str) -> Finding:
+    """Return what an undo says that finds the newest restore, of files or of Redis, taken back already."""
+    text = f"the restore of {at} was taken back already; force: true takes back the one before it, if there is one"
+    return Finding("already_undone", OK, text)
+
+
 def plan_undo(record: Optional[ConfigRecord]) -> Decision:
-    """Return what an undo does; nothing where there is no restore to take back."""
+    """Return what an undo does; nothing where there is no restore to take back, or the newest one was undone."""
     if record is None:
         return Decision("no restore to take back")
+    if record.state == UNDONE:
+        finding = already_undone(record.at)
+        return Decision(finding.msg, findings=(finding,))
     plan = tuple(
         Action(
             f"write:{shown(one.path)}",

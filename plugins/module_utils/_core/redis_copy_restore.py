@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Optional, Tuple
 
 from .backup import Copy
+from .config_copy_restore import already_undone
 from .errors import InvalidValue, PreconditionFailed
 from .redis_copy import RedisManifest
 from .result import Action, Decision, Finding
@@ -165,8 +166,10 @@ def refuse(policy: RestorePolicy, live: LiveServer, manifest: RedisManifest) -> 
         )
 
 
-def plan_restore(copy: Copy, live: LiveServer, commands: tuple[str, str], findings: tuple[Finding, ...]) -> Decision:
-    """Return what a restore does; ``commands`` stop and start the server."""
+def plan_restore(
+    copy: Copy, target_host: str, live: LiveServer, commands: tuple[str, str], findings: tuple[Finding, ...]
+) -> Decision:
+    """Return what a restore does to the server of ``target_host``; ``commands`` stop and start it."""
     label = copy.source.label()
     names = ", ".join(live.entries())
     taken = rfc3339(copy.taken)
@@ -184,8 +187,9 @@ def plan_restore(copy: Copy, live: LiveServer, commands: tuple[str, str], findin
     plan.append(Action("place", "rename", live.directory, f"{names}: the present ones are kept aside"))
     plan.append(Action("start", "start", f"port {live.port}", "it loads the copy", commands[1]))
     plan.append(Action("verify", "compare", f"port {live.port}", "with the facts of the copy"))
+    whose = "its" if copy.source.host == target_host else f"{copy.source.host}'s"
     return Decision(
-        f"will replace the data of {copy.source.host} with its state of {taken}",
+        f"will replace the data of {target_host} with {whose} state of {taken}",
         tuple(plan),
         findings,
         before={"keys": live.keys, "copy": None},
@@ -194,9 +198,12 @@ def plan_restore(copy: Copy, live: LiveServer, commands: tuple[str, str], findin
 
 
 def plan_undo(record: Optional[RestoreRecord], live: LiveServer, commands: tuple[str, str]) -> Decision:
-    """Return what an undo does; nothing where there is no restore to take back."""
+    """Return what an undo does; nothing where there is no restore to take back, or the newest one was undone."""
     if record is None or record.state == UNDONE:
-        return Decision("no restore to take back", before={"keys": live.keys}, after={"keys": live.keys})
+        keys = {"keys": live.keys}
+        findings = (already_undone(record.at),) if record else ()
+        msg = findings[0].msg if findings else "no restore to take back"
+        return Decision(msg, findings=findings, before=keys, after=keys)
     plan = []
     if live.running:
         plan.append(Action("stop", "stop", f"port {live.port}", "a server overwrites its files", commands[0]))

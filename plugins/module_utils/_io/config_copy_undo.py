@@ -65,8 +65,8 @@ class UndoStore:
                 hint="chown it to the user who restores and chmod it to 0700",
             )
 
-    def newest(self, host: str, name: str) -> Optional[ConfigRecord]:
-        """Return the newest restore that stands, also one that was interrupted.
+    def newest(self, host: str, name: str, standing: bool) -> Optional[ConfigRecord]:
+        """Return the newest restore that wrote, also one that was interrupted; ``standing``: not undone since.
 
         Raises:
             PreconditionFailed: a record cannot be read (code ``record_unreadable``), or could be somebody else's.
@@ -82,8 +82,8 @@ class UndoStore:
                 raise PreconditionFailed(
                     f"the record {path} cannot be read", code="record_unreadable", hint="move its folder away"
                 ) from error
-        standing = [one for one in records if one.state != UNDONE and (one.host, one.name) == (host, name)]
-        return max(standing, key=lambda one: one.id, default=None)
+        here = [one for one in records if (one.host, one.name) == (host, name) and one.touched()]
+        return max((one for one in here if one.state != UNDONE or not standing), key=lambda one: one.id, default=None)
 
     def keep(self, record_id: str, number: int, change: Change) -> Kept:
         """Store what a change is about to replace.

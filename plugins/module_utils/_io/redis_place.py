@@ -74,8 +74,8 @@ class Place:
         finally:
             os.close(lock)
 
-    def newest_record(self) -> Optional[RestoreRecord]:
-        """Return the newest restore that touched the data, None when there was none.
+    def newest_record(self, standing: bool) -> Optional[RestoreRecord]:
+        """Return the newest restore that touched the data, None when there was none; ``standing``: not undone since.
 
         One that was prepared and never begun has no record, and is only a folder to throw away.
 
@@ -87,8 +87,8 @@ class Place:
             with _failing(f"read {path.name}", self.directory), self._opened(path.name) as folder:
                 if (folder / "record.json").exists():
                     found.append(_read(folder / "record.json", path))
-        standing = [record for record in found if record.state != UNDONE]
-        return max(standing, key=lambda record: record.id, default=None)
+        wanted = [record for record in found if record.state != UNDONE or not standing]
+        return max(wanted, key=lambda record: record.id, default=None)
 
     def prepare(self, record: RestoreRecord, live: LiveServer, rdb: Path) -> None:
         """Copy the RDB beside the data, in the form that the server will read."""

@@ -168,7 +168,7 @@ class ConfigRestore(Operation):
 
     def _refuse_interrupted(self) -> None:
         source = self._copy.source
-        record = self._undo.newest(source.host, source.name)
+        record = self._undo.newest(source.host, source.name, standing=True)
         if record is not None and record.state == BEGUN:
             raise PreconditionFailed(
                 f"the restore of {record.at} was interrupted in the middle of it",
@@ -290,7 +290,8 @@ class ConfigUndo(Operation):
 
     def decide(self) -> Decision:
         """Find the restore."""
-        self._record = self._undo.newest(self._task.params["source_host"], self._task.params["name"])
+        params = self._task.params
+        self._record = self._undo.newest(params["source_host"], params["name"], standing=params["force"])
         return plan_undo(self._record)
 
     def apply(self, decision: Decision) -> Outcome:

@@ -32,6 +32,17 @@ def choice_spec() -> ArgumentSpec:
     return ArgumentSpec({"at": {"type": "str"}, "snapshot": {"type": "str"}}, mutually_exclusive=(("at", "snapshot"),))
 
 
+def live_spec() -> ArgumentSpec:
+    """Return the options that say what is replaced, and which restore is taken back."""
+    return ArgumentSpec(
+        {
+            "confirm": {"type": "str"},
+            "target_host": {"type": "str"},
+            "force": {"type": "bool", "default": False},
+        }
+    )
+
+
 class ChoosingOperation(Operation):
     """An operation that chooses a copy; ``unreadable`` tells what it could not choose from."""
 
@@ -80,15 +91,21 @@ def choose_copy(restic: Restic, params: Mapping[str, Any], kind: str) -> tuple[C
     return copy, unreadable
 
 
+def target_host_of(params: Mapping[str, Any]) -> str:
+    """Return the host whose data is to be replaced, which need not be the one that was copied."""
+    return str(params["target_host"] or params["source_host"])
+
+
 def check_confirm(params: Mapping[str, Any]) -> None:
     """Make sure that the person named the very host whose data is to be replaced.
 
     Raises:
         InvalidValue: code ``confirmation_missing``.
     """
-    if params["confirm"] != params["source_host"]:
+    target = target_host_of(params)
+    if params["confirm"] != target:
         raise InvalidValue(
-            f"this replaces live data of {params['source_host']}: confirm must say so",
+            f"this replaces live data of {target}: confirm must say so",
             code="confirmation_missing",
-            hint=f"set confirm to {params['source_host']}",
+            hint=f"set confirm to {target}",
         )

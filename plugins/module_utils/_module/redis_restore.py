@@ -37,7 +37,7 @@ from .._io.redis_server import RedisServer
 from .._io.redis_throwaway import find_server, ordinary_account
 from .._io.restic import Restic
 from .._io.workspace import ends_in_order, need_room, workspace
-from .copy_options import Frank, check_confirm, choose_copy
+from .copy_options import Frank, check_confirm, choose_copy, target_host_of
 from .copy_steps import Steps
 from .redis_options import redis_target
 from .repository import repository_of
@@ -144,11 +144,11 @@ class RedisRestore(Operation):
             keys = {"keys": self._live.keys, "copy": self._copy.id[:8]}
             return Decision(msg, findings=findings, before=keys, after=keys)
         self._examiner = _examiner(self._task, self._restic)
-        return plan_restore(self._copy, self._live, self._shown, ())
+        return plan_restore(self._copy, target_host_of(params), self._live, self._shown, ())
 
     def _as_wanted(self, manifest: RedisManifest) -> tuple[Finding, ...]:
         """Return the findings that say that this very copy was restored and is still all there; none otherwise."""
-        record = self._place.newest_record()
+        record = self._place.newest_record(standing=True)
         if record is not None and record.state == BEGUN:
             raise PreconditionFailed(
                 f"the restore of {record.at} was interrupted in the middle of it",
@@ -311,7 +311,7 @@ class RedisUndo(Operation):
         self._live = self._control.look(params["data_dir"] or "", params["rdb_filename"])
         self._place = Place(Path(self._live.directory))
         self._place.check()
-        self._found = self._place.newest_record()
+        self._found = self._place.newest_record(standing=params["force"])
         return plan_undo(self._found, self._live, self._shown)
 
     def apply(self, decision: Decision) -> Outcome:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from plugins.module_utils._core.errors import VerificationFailed
+from plugins.module_utils._io.config_copy_undo import UndoStore
 from tests.support.modules import run_failed, run_ok
 from tests.support.repositories import TestRepository, make_repository
 
@@ -70,6 +72,7 @@ def damage(tree: Path) -> None:
     [
         ({"confirm": None}, "confirmation_missing"),
         ({"confirm": "app2"}, "confirmation_missing"),
+        ({"target_host": "app2"}, "confirmation_missing"),
         ({"roots": []}, "invalid_value"),
         ({"roots": ["etc"]}, "invalid_value"),
         ({"roots": ["/srv/elsewhere"]}, "path_refused"),
@@ -143,6 +146,45 @@ def test_check_real_second_run_and_the_way_back(repository: TestRepository, tree
     assert [one["status"] for one in undone["steps"]] == ["done"] * 3
     assert state_of(tree) == damaged
     assert run_ok(MODULE, undo)["changed"] is False and state_of(tree) == damaged
+
+
+def test_an_undo_stops_at_a_restore_that_was_undone(repository: TestRepository, tree: Path) -> None:
+    undo = {**live(repository), "state": "undone"}
+    damage(tree)
+    run_ok(MODULE, live(repository, only=["passwd"]))
+    run_ok(MODULE, live(repository, only=["env"]))
+    run_ok(MODULE, undo)
+    for check in (True, False):
+        again = run_ok(MODULE, undo, check=check)
+        assert (again["changed"], again["plan"], again["findings"][0]["check"]) == (False, [], "already_undone"), again
+    assert (tree / "passwd").is_symlink()
+
+    assert run_ok(MODULE, {**undo, "force": True})["changed"] and not (tree / "passwd").is_symlink()
+    assert run_ok(MODULE, {**undo, "force": True})["changed"] is False
+
+
+def test_a_restore_that_wrote_nothing_is_in_nobodys_way(
+    repository: TestRepository, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def moved(*_unused: Any) -> None:
+        raise VerificationFailed("changed by somebody else a moment ago")
+
+    run_ok(MODULE, live(repository))
+    damage(tree)
+    with monkeypatch.context() as patch:
+        patch.setattr(UndoStore, "keep", moved)
+        assert run_failed(MODULE, live(repository))["failure"]["code"] == "verification_failed"
+    assert run_ok(MODULE, {**live(repository), "state": "undone"})["changed"] is False
+    assert run_ok(MODULE, live(repository))["changed"]
+
+
+def test_the_host_that_is_overwritten_is_confirmed(repository: TestRepository, tree: Path) -> None:
+    damage(tree)
+    elsewhere = {**live(repository), "target_host": "app-prod"}
+    refused = run_failed(MODULE, elsewhere)
+    assert refused["failure"]["code"] == "confirmation_missing" and "app-prod" in refused["failure"]["hint"]
+    run_ok(MODULE, {**elsewhere, "confirm": "app-prod"})
+    assert SECRET in (tree / "env").read_text()
 
 
 def test_what_was_replaced_is_kept_for_its_owner_alone(repository: TestRepository, tree: Path) -> None:

@@ -52,6 +52,7 @@ def keys_of(server: TestRedis) -> int:
     [
         ({"confirm": None}, "confirmation_missing"),
         ({"confirm": "cache2"}, "confirmation_missing"),
+        ({"target_host": "cache2"}, "confirmation_missing"),
         ({"stop_command": []}, "invalid_value"),
         ({"at": "yesterday"}, "invalid_value"),
         ({"at": "20200101-000000"}, "no_copy_old_enough"),
@@ -126,6 +127,36 @@ def test_check_real_second_run_and_the_way_back(
     assert undo["changed"] and server.client().keys() == [b"since"]
     assert run_ok(MODULE, {**options, "state": "undone"})["changed"] is False
     assert server.client().keys() == [b"since"]
+
+
+def test_an_undo_stops_at_a_restore_that_was_undone(repository: TestRepository, copied: TestRedis) -> None:
+    options = live_options(repository, copied)
+    undo = {**options, "state": "undone"}
+    run_ok(MODULE, options)
+    copied.client().set("a week", "of writes")
+    back_up(repository, copied)
+    run_ok(MODULE, options)
+    run_ok(MODULE, undo)
+    for check in (True, False):
+        again = run_ok(MODULE, undo, check=check)
+        assert (again["changed"], again["plan"], again["findings"][0]["check"]) == (False, [], "already_undone"), again
+    assert copied.client().get("a week") == b"of writes"
+
+    forced = run_ok(MODULE, {**undo, "force": True})
+    assert forced["changed"] and copied.client().keys() == [b"since"]
+    assert run_ok(MODULE, {**undo, "force": True})["changed"] is False
+
+
+def test_the_host_that_is_overwritten_is_confirmed(repository: TestRepository, copied: TestRedis) -> None:
+    elsewhere = {**live_options(repository, copied), "target_host": "cache-prod"}
+    for wrong in ("cache1", None):
+        refused = run_failed(MODULE, {**elsewhere, "confirm": wrong})
+        assert (refused["failure"]["code"], keys_of(copied)) == ("confirmation_missing", 1)
+        assert "cache-prod" in refused["msg"] and "cache-prod" in refused["failure"]["hint"]
+    meant = run_ok(MODULE, {**elsewhere, "confirm": "cache-prod"}, check=True)
+    assert "cache-prod" in meant["msg"] and "cache1" in meant["msg"]
+    run_ok(MODULE, {**elsewhere, "confirm": "cache-prod"})
+    assert keys_of(copied) == KEYS
 
 
 def test_what_changed_since_a_restore_makes_the_next_one_work_again(

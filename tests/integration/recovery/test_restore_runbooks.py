@@ -73,8 +73,12 @@ def product(tmp_path: Path, database: Database) -> Iterator[Product]:
 def test_a_database_comes_back_and_goes_again(product: Product) -> None:
     confirm = ("-e", f"confirm={product.database.name}")
     unconfirmed = product.run(FORTH, "-e", f"database={product.database.name}")
-    assert unconfirmed.rc != 0 and "confirm" in unconfirmed.output, unconfirmed.output
-    assert product.rows() == 100
+    assert unconfirmed.rc != 0 and "not started" in unconfirmed.output, unconfirmed.output
+    assert "confirm" in unconfirmed.output and product.rows() == 100
+    unsaid = product.run(BACK, "-e", f"database={product.database.name}")
+    assert unsaid.rc != 0 and "not started" in unsaid.output, unsaid.output
+    looked = product.run(FORTH, "-e", f"database={product.database.name}", "--check")
+    assert "not started" not in looked.output, looked.output
 
     check = product.run(FORTH, *confirm, "--check", "--diff")
     assert check.rc == 0, check.output
@@ -152,3 +156,14 @@ def test_files_come_back_and_go_again(tmp_path: Path) -> None:
     assert went.rc == 0 and (files / "env").read_text() == "good", went.output
     back = playbooks.run(undo, *chosen)
     assert back.rc == 0 and (files / "env").read_text() == "spoilt", back.output
+        elsewhere = ("-e", "recovery_source_host=cache-staging", "-e", "confirm=cache-staging")
+        for playbook in ("restore-redis", "undo-restore-redis"):
+            staging = playbooks.run(f"playbooks/recovery/{playbook}.yml", *elsewhere)
+            assert staging.rc != 0 and "confirm=cache1" in staging.output and keys_of(server) == 1, staging.output
+            assert "not started" in staging.output
+        server.client().set("since the undo", "then")
+        again = playbooks.run("playbooks/recovery/undo-restore-redis.yml", *confirm)
+        assert again.rc == 0 and keys_of(server) == 2, again.output
+    for playbook in (restore, undo):
+        staging = playbooks.run(playbook, *chosen[:2], "-e", "recovery_source_host=app2", "-e", "confirm=app2")
+        assert staging.rc != 0 and "confirm=app1" in staging.output and "not started" in staging.output, staging.output

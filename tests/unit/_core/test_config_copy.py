@@ -185,6 +185,8 @@ def test_a_record_comes_back_and_says_what_to_undo():
     assert read_config_record(record.to_json()) == record
     assert [(one.action, one.target) for one in plan_undo(record).plan] == [("remove", "/n"), ("write", ENV.path)]
     assert plan_undo(None).plan == ()
+    undone = plan_undo(record.with_state("undone"))
+    assert (undone.plan, [one.check for one in undone.findings]) == ((), ["already_undone"])
     for text in ("", "{}", "[]", '{"format": 1}', '{"format": 1, "kept": [{}]}'):
         with pytest.raises(ValueError):
             read_config_record(text)

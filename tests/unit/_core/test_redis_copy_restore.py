@@ -60,13 +60,13 @@ def test_a_server_that_did_not_tell_its_folder_is_known_by_its_port(directory, p
 
 def test_the_plan_of_a_running_server_keeps_stops_and_fences():
     live = replace(LIVE, replicas=(Replica("r", 1),), aof=AofLayout("appendonlydir", "appendonly.aof"))
-    plan = plan_restore(COPY, live, ("stop it", "start it"), ()).plan
+    plan = plan_restore(COPY, "c1", live, ("stop it", "start it"), ()).plan
     assert [one.id for one in plan] == ["fetch", "prove", "fence:r:1", "keep", "stop", "place", "start", "verify"]
     assert "dump.rdb, appendonlydir" in plan[5].reason
 
 
 def test_a_server_that_is_down_is_not_stopped():
-    plan = plan_restore(COPY, replace(LIVE, running=False), ("stop", "start"), ()).plan
+    plan = plan_restore(COPY, "c1", replace(LIVE, running=False), ("stop", "start"), ()).plan
     assert [one.id for one in plan] == ["fetch", "prove", "place", "start", "verify"]
 
 
@@ -93,6 +93,17 @@ def test_a_record_cannot_name_what_lies_elsewhere(name):
 @pytest.mark.parametrize("record", [None, RECORD.with_state("undone")])
 def test_without_a_restore_there_is_nothing_to_undo(record):
     assert plan_undo(record, LIVE, ("stop", "start")).plan == ()
+
+
+def test_a_restore_that_was_undone_already_is_named():
+    (finding,) = plan_undo(RECORD.with_state("undone"), LIVE, ("stop", "start")).findings
+    assert (finding.check, finding.status) == ("already_undone", "ok") and "force: true" in finding.msg
+    assert plan_undo(None, LIVE, ("stop", "start")).findings == ()
+
+
+@pytest.mark.parametrize(("target", "whose"), [("c1", "its"), ("c2", "c1's")])
+def test_the_host_that_is_overwritten_and_the_one_that_was_copied_are_named(target, whose):
+    assert f"replace the data of {target} with {whose} state of" in plan_restore(COPY, target, LIVE, ("", ""), ()).msg
 
 
 def test_how_to_stop_and_start_must_be_said():
