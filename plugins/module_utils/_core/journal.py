@@ -20,6 +20,7 @@ VERDICTS = (OK, UNKNOWN, WARNING, CRITICAL)
 # A run of another controller that was never closed cannot be asked whether it lives.
 LONGEST_RUN_SECONDS = 86400.0
 DAY_SECONDS = 86400
+REPORT = "report"  # the area of what a report says, and its own runbook
 EVERY_HOST = ("", "all")  # values of --limit that leave no host out
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Mapping
 
-from .journal import FAILED, FindingRow, Run
+from .journal import FAILED, REPORT, FindingRow, Run
 from .journal_map import Records
 from .redact import printable
 from .result import CRITICAL, Finding, worst
@@ -31,9 +31,15 @@ class Tally:
     failures: tuple[str, ...] = ()
 
     def with_records(self, records: Records) -> Tally:
-        """Return it with those of one result; its readings stand for earlier ones of the same check."""
+        """Return it with those of one result; its readings stand for earlier ones of the same check.
+
+        What a report says is about all runs, no verdict of the one that wrote it: a backup that went well would not
+        count as good while anything else is critical, even that it is late.
+        """
         found: dict[_Key, list[FindingRow]] = {}
         for row in records.findings:
+            if row.area == REPORT:
+                continue
             found.setdefault((row.host, row.area, row.check_name), []).append(row)
         failures = [f"{step.host}: {step.detail}" for step in records.steps if step.code and step.action not in _WORDS]
         if not found and not failures:

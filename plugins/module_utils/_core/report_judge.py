@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Iterable, Mapping, Optional, Sequence
 
-from .journal import FAILED, INTERRUPTED, RUNNING, Drill, FindingRow, LastRun
+from .journal import FAILED, INTERRUPTED, REPORT, RUNNING, Drill, FindingRow, LastRun
 from .journal import Incident as IncidentRow
 from .journal import Run as RunRow
 from .redact import printable
@@ -46,7 +46,7 @@ from .verdict import headline
 
 # What the report itself says is no reading of the next one: a verdict must not keep itself alive. Nor are its runs
 # shown: each report would differ from the one before by its own run.
-AREA = OWN_RUNBOOK = "report"
+AREA = OWN_RUNBOOK = REPORT
 _MOST_READINGS, _MOST_RUNS, _MOST_NEEDS = 40, 60, 60
 _TEXT = 300
 

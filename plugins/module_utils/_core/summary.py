@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any, Hashable, Iterable, Iterator, Mapping, Optional, Sequence
 
+from .journal import REPORT
 from .redact import printable, redact_text
 from .report import Need
 from .report_given import verdict_of
@@ -23,7 +24,6 @@ PREDICTED, LEFT = "predicted", "left"
 RANK = {OK: 0, UNKNOWN: 1, WARNING: 2, CRITICAL: 3, UNREACHABLE: 4, FAILED: 4}
 _CONTRACT = frozenset({"plan", "steps", "findings", "status"})
 _MSG_LIMIT = 600
-_REPORT = "report"
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def _contract_line(
     failures = [entry for entry in steps if entry.get("status") == "failed"]
     left_out = [entry for entry in steps if entry.get("status") in ("failed", "skipped")]
     area = _text(result.get("area"))
-    report = area == _REPORT and not failed  # it is about what others looked at
+    report = area == REPORT and not failed  # it is about what others looked at
     return Line(
         host,
         step,

@@ -244,6 +244,12 @@ def test_the_verdict_of_a_run(findings: Any, failures: list[str], failed: bool, 
     assert verdict(findings, failures, failed) == expected
 
 
+def test_what_the_report_says_is_no_verdict_of_the_run_that_wrote_it() -> None:
+    told = result(area="report", findings=[{**CRITICAL, "check": "product"}])
+    tally = Tally().with_records(records_of(TASK, result(findings=[FINDING]))).with_records(records_of(TASK, told))
+    assert (closed(RUN, tally, False).status, len(tally.findings())) == ("warning", 1)
+
+
 def test_a_later_reading_stands_for_an_earlier_one() -> None:
     tally = Tally().with_records(records_of(TASK, result(findings=[CRITICAL, CRITICAL])))
     tally = tally.with_records(records_of(TASK, result(findings=[{**FINDING, "status": "ok"}])))
