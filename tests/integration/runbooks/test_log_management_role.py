@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -80,14 +81,19 @@ class Host:
         (folder / name).chmod(0o755)
 
     def play(
-        self, *arguments: str, step: str = "", hosts: dict[str, dict[str, Any]] | None = None, **changes: Any
+        self,
+        *arguments: str,
+        step: str = "",
+        hosts: dict[str, dict[str, Any]] | None = None,
+        environment: Mapping[str, str] | None = None,
+        **changes: Any,
     ) -> Run:
         inventory = hosts or {"app1": {"programs": str(self.programs)}}
         self.playbooks.write_inventory({"app": inventory}, **self.variables(**changes))
         path = self.folder / "play.yml"
         path.write_text(PLAY.format(step=f"tasks_from: {step}" if step else ""))
         tool = Path(LOGROTATE).parent if LOGROTATE else "/nowhere"
-        return self.playbooks.run(path, "-v", *arguments, PATH=f"{os.environ['PATH']}:{tool}")
+        return self.playbooks.run(path, "-v", *arguments, PATH=f"{os.environ['PATH']}:{tool}", **(environment or {}))
 
     def rendered(self, name: str = "shop") -> str:
         return (self.etc / "logrotate.d" / name).read_text()
@@ -222,44 +228,80 @@ OK_LOGROTATE = "#!/bin/sh\necho 'reading config file' >&2\n"
 DUPLICATE = "#!/bin/sh\necho 'error: nginx:1 duplicate log entry for x' >&2\n"
 
 
-def test_what_is_wrong_with_logrotate_is_found(host: Host) -> None:
-    """Each host is a case; systemctl and logrotate are played by scripts, the drill uses the real ones."""
-    cases: dict[str, tuple[dict[str, str] | None, str, float | None, str]] = {
-        "alive": (GOOD, OK_LOGROTATE, 1, ""),
-        "stopped": ({**GOOD, "active": "inactive"}, OK_LOGROTATE, 1, "Timer of logrotate waits"),
-        "disabled": ({**GOOD, "enabled": "disabled"}, OK_LOGROTATE, 1, "Timer of logrotate waits"),
-        "last-failed": ({**GOOD, "result": "exit-code"}, OK_LOGROTATE, 1, "Timer of logrotate waits"),
-        "complains": (None, DUPLICATE, 1, "Logrotate reads its whole configuration"),
-        "fails": (None, "#!/bin/sh\nexit 1\n", 1, "Logrotate reads its whole configuration"),
-        "silent": (None, OK_LOGROTATE, 51, "Logrotate was at work lately"),
-        "not-yet-silent": (None, OK_LOGROTATE, 49, ""),
-        "new": (None, OK_LOGROTATE, None, ""),
-    }
-    hosts = {}
-    for case, (timer, logrotate, age_hours, _task) in cases.items():
-        host.program("logrotate", logrotate, case)
-        host.program("systemctl", SYSTEMCTL.format(**timer or GOOD), case)
-        state = host.folder / f"{case}.state"
+READ, ALIVE = "Logrotate reads its whole configuration without a complaint", "Logrotate is alive"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a host says of its logrotate; ages in hours, None is not there. ``task`` must fail with ``words``."""
+
+    task: str = ""
+    words: str = ""
+    timer: Mapping[str, str] | None = None
+    logrotate: str = OK_LOGROTATE
+    debian: float | None = None
+    redhat: float | None = None
+    configured: float | None = None
+
+
+CASES = {
+    "alive": Case(timer=GOOD, debian=1),
+    "stopped": Case(ALIVE, "logrotate.timer is inactive", {**GOOD, "active": "inactive"}, debian=1),
+    "disabled": Case(ALIVE, "logrotate.timer is disabled", {**GOOD, "enabled": "disabled"}, debian=1),
+    "last-failed": Case(ALIVE, "logrotate.service ended with exit-code", {**GOOD, "result": "exit-code"}, debian=1),
+    "complains": Case(READ, "duplicate log entry", logrotate=DUPLICATE, debian=1),
+    "fails": Case(READ, "non-zero return code", logrotate="#!/bin/sh\nexit 1\n", debian=1),
+    "silent": Case(ALIVE, "status for 2 d 3 h", debian=51),
+    "not-yet-silent": Case(debian=49),
+    "redhat": Case(redhat=49),
+    "redhat-silent": Case(ALIVE, "logrotate.status for 2 d 3 h", redhat=51),
+    "moved": Case(debian=9000, redhat=49),
+    "new": Case(configured=0),
+    "never-ran": Case(ALIVE, "since it was configured 2 d 3 h ago", configured=51),
+    "of-others": Case(ALIVE, "has never written"),
+}
+
+
+def made(host: Host, name: str, case: Case) -> dict[str, Any]:
+    """Make a host of a case and return its variables."""
+    host.program("logrotate", case.logrotate, name)
+    host.program("systemctl", SYSTEMCTL.format(**case.timer or GOOD), name)
+    folder = host.folder / name
+    folder.mkdir()
+    paths = {folder / "status": case.debian, folder / "logrotate.status": case.redhat, folder / "shop": case.configured}
+    for path, age_hours in paths.items():
         if age_hours is not None:
-            state.write_text("logrotate state -- version 2\n")
-            os.utime(state, (time.time() - age_hours * 3600,) * 2)
-        hosts[case] = {
-            "programs": str(host.programs / case),
-            "log_management_logrotate": [{"name": "gone", "state": "absent"}],
-            "log_management_logrotate_state": str(state),
-            "log_management_logrotate_scheduler": "systemd" if timer else "none",
-        }
-    run = host.play(step="verify", hosts=hosts)
+            path.write_text("logrotate state -- version 2\n")
+            os.utime(path, (time.time() - age_hours * 3600,) * 2)
+    return {
+        "programs": str(host.programs / name),
+        "log_management_logrotate": [
+            {"name": "gone", "state": "absent"},
+            *([entry(host)] if case.configured is not None else []),
+        ],
+        "log_management_logrotate_directory": str(folder),
+        "log_management_logrotate_state": [str(folder / "status"), str(folder / "logrotate.status")],
+        "log_management_logrotate_scheduler": "systemd" if case.timer else "none",
+    }
+
+
+def test_what_is_wrong_with_logrotate_is_found(host: Host) -> None:
+    """Each host is a case; systemctl and logrotate are played by scripts, the drill uses the real ones.
+
+    The controller is far from UTC, which must not change the hours.
+    """
+    hosts = {name: made(host, name, case) for name, case in CASES.items()}
+    run = host.play(step="verify", hosts=hosts, environment={"TZ": "Pacific/Kiritimati"})
     failed = {
-        name: task
+        name: (task, " ".join(text.split()))
         for task, part in re.findall(
             r"TASK \[oncall.runbooks.log_management : (.*?)\] \*+(.*?)(?=\nTASK|\nPLAY)", run.output, re.S
         )
-        for name in re.findall(r"^fatal: \[([\w-]+)\]", part, re.MULTILINE)
+        for name, text in re.findall(r"^fatal: \[([\w-]+)\]: (.*?)(?=\n\w+: \[|\Z)", part, re.M | re.S)
     }
-    wanted = {case: task for case, (_timer, _logrotate, _age, task) in cases.items() if task}
-    assert {case: failed.get(case, "")[: len(task)] for case, task in wanted.items()} == wanted, run.output
-    assert set(failed) == set(wanted), run.output
+    wanted = {name: case for name, case in CASES.items() if case.task}
+    assert {name: task for name, (task, _text) in failed.items()} == {n: case.task for n, case in wanted.items()}, run
+    assert [name for name, case in wanted.items() if case.words not in failed[name][1]] == [], run.output
 
 
 def test_a_variable_that_means_nothing_is_refused(host: Host) -> None:

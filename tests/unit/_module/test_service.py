@@ -112,7 +112,8 @@ def test_what_dies_while_the_first_probe_waits_for_it_is_noticed(before: str, co
     probe = option_defaults(options, {"type": "command", "argv": ["curl", "localhost"]})
     hangs = Line(["curl", "localhost"], raises=TimedOut("no answer within 5 s"))
     new, third = (
-        unit(NRestarts=count.strip("."), InvocationID=life) for count, life in zip(counts, ("new", "third"), strict=True)
+        unit(NRestarts=count.strip("."), InvocationID=life)
+        for count, life in zip(counts, ("new", "third"), strict=True)
     )
     script = [*looks(before), Line(RESTART), *looks(new), hangs, *looks(third), *looks(third), Line(JOURNAL, "died\n")]
     error = failed(script, probes=[probe])
