@@ -129,7 +129,9 @@ notes:
     Rights: none are needed, and never a superuser. With C(pg_monitor) nothing is hidden but sequences (C(SELECT) or, from
     14 on, C(pg_read_all_data)). What the role cannot see is V(unknown), with the right that is missing.
   - Slow statements need the extension C(pg_stat_statements) in the connected database, in any schema.
-  - C(autovacuum_overdue), C(sequences) and C(invalid_indexes) are about the connected database only.
+  - C(autovacuum_overdue), C(sequences) and C(invalid_indexes) are about the connected database only, and name it. When none
+    was named, and the server has others than V(postgres), they are V(unknown) unless something is wrong there; where it
+    is meant, set O(login_db=postgres).
 author:
   - The oncall.runbooks maintainers (@oncall-runbooks)
 """

@@ -10,6 +10,7 @@ import psycopg2
 import psycopg2.errors
 import pytest
 
+from tests.support.modules import run_ok
 from tests.support.postgres_health import found, look, only, sample, status, words
 from tests.support.servers import Database, Roles, Server
 from tests.support.sessions import Clients, eventually
@@ -141,9 +142,9 @@ def test_a_sequence_near_its_end_is_named(database: Database) -> None:
     result = look(database, limits=only("sequences"))
     mine = {one["msg"].split(" is ")[0]: one["status"] for one in found(result, "sequences")}
     assert mine == {
-        'sequence public."Odd %s_id_seq"': "critical",
-        "sequence public.down": "critical",
-        "sequence public.narrow": "warning",
+        f'sequence public."Odd %s_id_seq" in {database.name}': "critical",
+        f"sequence public.down in {database.name}": "critical",
+        f"sequence public.narrow in {database.name}": "warning",
     }
     assert sample(result, "database.sequence.used_percent", database=database.name) > 90
 
@@ -162,6 +163,20 @@ def test_an_invalid_index_is_named_and_one_that_is_being_built_is_not(database: 
     assert status(look(database, limits=only("invalid_indexes")), "invalid_indexes") == "ok"
     assert holder.alive
     clients.close()
+
+
+def test_what_is_said_of_one_database_is_unknown_when_nobody_has_said_which(database: Database) -> None:
+    server = database.server
+    login = {"login_host": server.host, "login_port": server.port, "login_user": server.superuser}
+    checks = ("sequences", "invalid_indexes", "autovacuum_overdue")
+    blind = run_ok("postgresql_health_info", {**login, "limits": only(*checks)})
+    assert {status(blind, check) for check in checks} == {"unknown"} and blind["server"]["database"] == "postgres"
+    assert "only database postgres was looked at" in words(blind, "sequences")
+    assert "set login_db" in words(blind, "sequences")
+    for named in ({"login_db": "postgres"}, {"connect_params": {"dbname": database.name}}):
+        told = run_ok("postgresql_health_info", {**login, **named, "limits": only(*checks)})
+        assert {status(told, check) for check in checks} == {"ok"}
+        assert all(told["server"]["database"] in words(told, check) for check in checks)
 
 
 @pytest.mark.majors(minimum=15)  # before, what a session did arrives late, or never: statistics went by UDP

@@ -171,6 +171,15 @@ def test_the_example_inventory_knows_every_variable_and_no_other() -> None:
         assert ours <= known, path
 
 
+def test_each_database_of_the_example_names_its_own_and_is_restored_from_another() -> None:
+    hosts = yaml.safe_load((ROOT / "inventories/example/hosts.yml").read_text())["database"]["hosts"]
+    copied = yaml.safe_load((ROOT / "inventories/example/group_vars/database.yml").read_text())["backup_databases"]
+    for host in hosts.values():
+        login = host["database_login"]
+        assert login.get("login_db") in copied or "dsn" in login
+        assert host["recovery_login"] == {**login, "login_db": "postgres"}
+
+
 def test_the_example_inventory_is_one() -> None:
     command = [sys.executable, "-m", "ansible", "inventory", "-i", "inventories/example", "--graph"]
     graph = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout

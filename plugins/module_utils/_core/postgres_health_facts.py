@@ -15,6 +15,7 @@ from typing import Any, Iterator, Mapping, Optional, Sequence, Union
 
 from .counters import Growth, Previous, growth
 from .limits import Limit
+from .redact import printable
 from .result import CRITICAL, OK, UNKNOWN, WARNING, Finding, worst
 from .samples import Sample
 from .sessions import Activity
@@ -122,7 +123,8 @@ class Policy:
 class Facts:
     """What one session read: rows by the name of the reading, or why they are missing.
 
-    ``answers`` and ``failures`` of a question are by ``question:<its name>``.
+    ``answers`` and ``failures`` of a question are by ``question:<its name>``. ``by_default``: nobody has said which
+    database is looked at.
     """
 
     target: str
@@ -133,6 +135,23 @@ class Facts:
     activity: Optional[Activity] = None
     rows: Mapping[str, Rows] = field(default_factory=dict)
     failures: Mapping[str, Failure] = field(default_factory=dict)
+    by_default: bool = False
+
+    @property
+    def where(self) -> str:
+        """Return the connected database for messages."""
+        return printable(self.database, 63)
+
+    @property
+    def not_looked_at(self) -> str:
+        """Return that the databases that matter were not looked at; "" when somebody has said which one is."""
+        others = (self.server or {}).get("other_databases", 0)
+        if not (self.by_default and others):
+            return ""
+        return (
+            f"only database {self.where} was looked at, because none was named, and there "
+            f"{'is 1 other' if others == 1 else f'are {others} others'}: set login_db (in database_login)"
+        )
 
     @property
     def now(self) -> Optional[datetime]:

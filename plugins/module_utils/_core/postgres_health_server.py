@@ -78,13 +78,15 @@ def look_at_autovacuum(judge: Judge) -> Iterator[Said]:
 def look_at_overdue(judge: Judge) -> Iterator[Said]:
     """Yield the tables of the connected database that autovacuum should have vacuumed long ago."""
     readings = [
-        (row["times"], f"{printable(row['name'], 130)}: {count_of(row['dead_rows'], 'dead row')}, {row['times']:.1f} "
-         "times what autovacuum waits for: see the database-maintenance runbook")
+        (row["times"], f"{printable(row['name'], 130)} in {judge.facts.where}: "
+         f"{count_of(row['dead_rows'], 'dead row')}, {row['times']:.1f} times what autovacuum waits for: "
+         "see the database-maintenance runbook")
         for row in judge.facts.rows["overdue"]
     ]  # fmt: skip
     most = max((row["times"] for row in judge.facts.rows["overdue"]), default=0.0)
     yield Sample("database.autovacuum.overdue", most, "ratio", {"database": judge.facts.database})
-    yield from judge.many("autovacuum_overdue", readings, "ratio", "no table is overdue for autovacuum")
+    fine = f"no table of {judge.facts.where} is overdue for autovacuum"
+    yield from judge.many("autovacuum_overdue", readings, "ratio", fine, judge.facts.not_looked_at)
 
 
 def look_at_sequences(judge: Judge) -> Iterator[Said]:
@@ -93,8 +95,8 @@ def look_at_sequences(judge: Judge) -> Iterator[Said]:
     hidden, number = rows[0]["hidden"], rows[0]["sequences"]
     used = [row for row in rows if row["name"] is not None]
     readings = [
-        (row["used_percent"], f"sequence {printable(row['name'], 130)} is {row['used_percent']:.0f} % used up: "
-         "widen its column to bigint")
+        (row["used_percent"], f"sequence {printable(row['name'], 130)} in {judge.facts.where} is "
+         f"{row['used_percent']:.0f} % used up: widen its column to bigint")
         for row in used
     ]  # fmt: skip
     yield Sample(
@@ -105,21 +107,24 @@ def look_at_sequences(judge: Judge) -> Iterator[Said]:
     )
     role = (judge.facts.server or {}).get("role", "the role")
     blind = (
-        f"{count_of(hidden, 'sequence')} of {number} cannot be read: GRANT pg_read_all_data (14+), or SELECT on them, "
+        f"{count_of(hidden, 'sequence')} of {number} in {judge.facts.where} cannot be read: "
+        f"GRANT pg_read_all_data (14+), or SELECT on them, to {role}"
     )
-    fine = f"{count_of(number, 'sequence')}, none near its end"
-    yield from judge.many("sequences", readings, "%", fine, f"{blind}to {role}" if hidden else "")
+    fine = f"{count_of(number, 'sequence')} in {judge.facts.where}, none near its end"
+    unseen = [blind] * bool(hidden) + [judge.facts.not_looked_at] * bool(judge.facts.not_looked_at)
+    yield from judge.many("sequences", readings, "%", fine, "; ".join(unseen))
 
 
 def look_at_indexes(judge: Judge) -> Iterator[Said]:
     """Yield the indexes of the connected database that nobody uses because they are not valid."""
     readings = [
-        (1.0, f"index {printable(row['name'], 130)} on {printable(row['on_table'], 130)} is invalid: "
-         "see the database-maintenance runbook")
+        (1.0, f"index {printable(row['name'], 130)} on {printable(row['on_table'], 130)} in {judge.facts.where} is "
+         "invalid: see the database-maintenance runbook")
         for row in judge.facts.rows["invalid_indexes"]
     ]  # fmt: skip
     yield Sample("database.invalid_indexes", len(readings), "count", {"database": judge.facts.database})
-    yield from judge.many("invalid_indexes", readings, "count", "no invalid index")
+    fine = f"no invalid index in {judge.facts.where}"
+    yield from judge.many("invalid_indexes", readings, "count", fine, judge.facts.not_looked_at)
 
 
 def look_at_statements(judge: Judge) -> Iterator[Said]:

@@ -33,7 +33,7 @@ LOCK_CLASS = 0x6F6E6361  # "onca": the first key of every advisory lock of this 
 class Target:
     """Where to connect: libpq parameters (may hold a password: never print them) and the time-outs of a session.
 
-    Seconds; ``statement_timeout`` 0 means no limit.
+    Seconds; ``statement_timeout`` 0 means no limit. ``by_default``: nobody has said which database.
     """
 
     parameters: Mapping[str, Any]
@@ -42,6 +42,7 @@ class Target:
     statement_timeout: float = 60.0
     session_role: Optional[str] = None
     allow_pooler: bool = False
+    by_default: bool = False
 
     def label(self) -> str:
         """Return host:port for messages, without user and password."""

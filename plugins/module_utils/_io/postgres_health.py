@@ -50,7 +50,8 @@ def read_health(target: Target, policy: Policy, timeout: float, clock: Clock) ->
     except OpsError as error:
         return Facts(target.label(), unreachable=Failure(error.code, error.message, error.hint or ""))
     with database, _cut_off(database, max(0.0, deadline - clock.monotonic())):
-        return _Readings(database, target.label(), policy, timeout, lambda: deadline - clock.monotonic()).facts()
+        readings = _Readings(database, target.label(), policy, timeout, lambda: deadline - clock.monotonic())
+        return replace(readings.facts(), by_default=target.by_default)
 
 
 def _bounded(target: Target, timeout: float) -> Target:

@@ -19,7 +19,9 @@ SELECT pg_catalog.current_setting('server_version') AS version, pg_catalog.pg_is
        pg_catalog.clock_timestamp() AS now, pg_catalog.pg_postmaster_start_time() AS started,
        current_user::text AS role, pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE') AS sees_all,
        extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_postmaster_start_time())::float8 AS uptime,
-       pg_catalog.current_setting('data_checksums') = 'on' AS checksums
+       pg_catalog.current_setting('data_checksums') = 'on' AS checksums,
+       (SELECT count(*) FROM pg_catalog.pg_database
+         WHERE datallowconn AND NOT datistemplate AND datname <> pg_catalog.current_database()) AS other_databases
 """
 
 # A database's own statistics have no beginning before their first reset from 15 on: then it is that of the others.

@@ -72,15 +72,18 @@ def postgres_target(params: Mapping[str, Any], module_name: str) -> Target:
         parameters["host"] = params["login_unix_socket"]
     if params["dsn"]:
         parameters = {**_parse_dsn(params["dsn"]), **parameters}
-    if "service" not in parameters:
-        parameters.setdefault("dbname", "postgres")
+    parameters.update(params["connect_params"])
+    by_default = "service" not in parameters and "dbname" not in parameters
+    if by_default:
+        parameters["dbname"] = "postgres"
     return Target(
-        parameters={**parameters, **params["connect_params"]},
+        parameters=parameters,
         application_name=f"oncall.runbooks {module_name}",
         lock_timeout=parse_duration(params["lock_timeout"], "lock_timeout"),
         statement_timeout=parse_duration(params["statement_timeout"], "statement_timeout"),
         session_role=params["session_role"],
         allow_pooler=params["allow_pooler"],
+        by_default=by_default,
     )
 
 

@@ -126,6 +126,35 @@ def test_slots(row: dict[str, Any], check: str, status: str, words: str) -> None
     assert found.status == status and words in found.msg
 
 
+SEQUENCES = {"name": None, "used_percent": None, "sequences": 3, "hidden": 0}
+
+
+@pytest.mark.parametrize(
+    ("reading", "row", "check"),
+    [("sequences", SEQUENCES, "sequences"), ("invalid_indexes", None, "invalid_indexes"),
+     ("overdue", None, "autovacuum_overdue")],
+)  # fmt: skip
+def test_a_database_that_nobody_has_named_is_not_all_that_there_is(
+    reading: str, row: dict[str, Any] | None, check: str
+) -> None:
+    def look(others: int, by_default: bool) -> Finding:
+        server = {**SERVER, "other_databases": others}
+        facts = seen(reading, *([row] if row else []), server=server, by_default=by_default)
+        return one(facts, check)
+
+    assert look(3, False).status == look(0, True).status == "ok" and "shop" in look(0, True).msg
+    assert (look(3, True).status, look(3, True).value) == ("unknown", None)
+    assert "only database shop was looked at" in look(3, True).msg and "3 others: set login_db" in look(3, True).msg
+    assert "there is 1 other: set" in look(1, True).msg
+
+
+def test_a_sequence_that_cannot_be_read_and_a_database_that_nobody_named_are_both_told() -> None:
+    facts = seen("sequences", {**SEQUENCES, "hidden": 2}, server={**SERVER, "other_databases": 1}, by_default=True)
+    found = one(facts, "sequences")
+    assert found.status == "unknown" and "2 sequences of 3 in shop cannot be read" in found.msg
+    assert found.msg.endswith("set login_db (in database_login)")
+
+
 def test_a_crash_is_told_from_a_start() -> None:
     facts = seen("x")
     calm = one(facts, "uptime")
