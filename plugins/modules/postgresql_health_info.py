@@ -16,6 +16,10 @@ description:
     (RV(reachable) is false and RV(status) is V(critical)). Only options that mean nothing fail.
   - Each reading is taken by itself. One that fails is V(unknown), and says what is missing; the others are there.
   - What does not apply says nothing, for example the lag of standbys where there is none.
+  - Nothing is V(ok) for lack of data. C(cache_hit) (1000 blocks), C(rollbacks) (100 transactions) and C(checkpoints) (5) are
+    judged since O(previous) where that is enough, else since the statistics began, and the finding says which. With too few
+    since then too they are V(unknown), and so is C(query_mean) when no statement ended. It is judged however few there
+    were, because a database that is stuck ends few.
 options:
   limits:
     description:
@@ -26,11 +30,12 @@ options:
         C(idle_in_transaction) (s, 300/900), C(lock_waits) (s, 1/60), C(blocked_sessions) (count, 5/20),
         C(prepared_transactions) (s, 300/3600)."
       - "Replication: C(standbys) (how many of O(expected_standbys) are missing, -/1), C(synchronous_standbys) (count, -/0),
-        C(replication_lag) (s, 30/300), C(replication_lag_bytes) (bytes, 256 MB/2 GB); on a standby C(wal_receiver) (count,
+        C(replication_lag) (s, 30/300; V(unknown) while a standby is behind and has not told for how long),
+        C(replication_lag_bytes) (bytes, 256 MB/2 GB); on a standby C(wal_receiver) (count,
         -/0), C(replay_lag) (s, 30/300), C(replay_paused) (count, 1/-), C(recovery_conflicts) (per hour, 10/-)."
       - "Slots and archive: C(slots_inactive) (count, 1/-), C(slots_retained) (bytes, 2 GB/10 GB), C(slots_lost) (count, -/1),
-        C(slots_safe) (bytes until it is lost, 1 GB/256 MB), C(archiver) (s of failing, 1/900), C(archive_backlog) (files,
-        16/128)."
+        C(slots_safe) (bytes until it is lost, 1 GB/256 MB), C(archiver) (s of failing, 1/900; an empty C(archive_command) is
+        critical at once, an archive into which nothing went yet is V(unknown)), C(archive_backlog) (files, 16/128)."
       - "Ages: C(xid_age) and C(multixact_age) (% of all ids, 25/50 and 40/60)."
       - "Databases: C(cache_hit) (%, 90/80), C(deadlocks) (per hour, 1/20), C(temp_bytes) (bytes per hour, 2 GB/20 GB),
         C(transactions) (commits per second, none), C(transaction_spike) (times the usual rate, 10/-; with O(previous)),

@@ -57,7 +57,7 @@ def test_a_standby_that_follows_is_well_and_each_side_says_what_is_its_own(pair:
     assert status(below, "replay_paused") == "ok" and found(below, "archiver") == found(below, "sequences") == []
     whole = look(Database(standby, "postgres"))
     assert {one["check"] for one in whole["findings"] if one["status"] == "unknown"} <= {
-        "query_mean", "slow_statements", "checksum_failures"
+        "query_mean", "slow_statements", "checksum_failures", "checkpoints", "rollbacks", "cache_hit"
     }  # fmt: skip
 
 

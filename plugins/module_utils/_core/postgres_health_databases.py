@@ -8,18 +8,38 @@
 
 from __future__ import annotations
 
-from typing import Generator, Iterator, Optional
+from dataclasses import dataclass
+from typing import Iterator, Optional
 
 from .counters import Growth
-from .postgres_health_facts import Judge, Row, Said
+from .postgres_health_facts import NO_START, Judge, Row, Said, Share
 from .redact import printable
 from .samples import Sample
 from .units import count_of, human_duration, human_size
 
-_ENOUGH_BLOCKS, _ENOUGH_TRANSACTIONS, _SAMPLED = 1000, 100, 20
+_ENOUGH_TRANSACTIONS, _SAMPLED = 100, 20
 _HOUR = 3600.0
 _XID_END = 2.0**31
 _COUNTED = ("commits", "rollbacks", "reads", "hits", "deadlocks", "temp_files", "temp_bytes", "conflicts")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A share: of ``counters`` the first one's, of at least ``enough``."""
+
+    check: str
+    counters: tuple[str, str]
+    enough: float
+    noun: str
+    words: str
+    metric: str
+    fine: str
+
+
+_CACHE = _Asked("cache_hit", ("hits", "reads"), 1000, "block", "came from the cache", "database.cache_hit_percent",
+                "the cache serves the databases well")  # fmt: skip
+_ROLLBACKS = _Asked("rollbacks", ("rollbacks", "commits"), _ENOUGH_TRANSACTIONS, "transaction", "rolled back",
+                    "database.rollback_percent", "few transactions are rolled back")  # fmt: skip
 _GROWN = tuple[Row, str, dict[str, Optional[Growth]]]
 
 
@@ -42,33 +62,37 @@ def _since(grown: Growth) -> str:
 
 
 def _no_start(judge: Judge, check: str) -> Iterator[Said]:
-    yield from judge.unknown(
-        check, "since when the server counts is not known: give the last run's counters as previous"
-    )
+    yield from judge.unknown(check, NO_START)
 
 
 def _cache(judge: Judge, grown: list[_GROWN]) -> Iterator[Said]:
-    readings = yield from _shares(
-        grown, ("hits", "reads"), _ENOUGH_BLOCKS, "blocks came from the cache", "database.cache_hit_percent"
-    )
-    fine = "the cache serves every database well" if readings else "too few blocks were read to judge the cache"
-    yield from judge.many("cache_hit", readings, "%", fine)
+    yield from _shares(judge, grown, _CACHE)
 
 
-def _shares(
-    grown: list[_GROWN], counters: tuple[str, str], enough: float, words: str, metric: str
-) -> Generator[Sample, None, list[tuple[Optional[float], str]]]:
-    """Yield samples and return readings: in percent, what the first of two counters has of both together."""
+def _shares(judge: Judge, grown: list[_GROWN], asked: _Asked) -> Iterator[Said]:
+    """Yield for each database what the first of two counters has of both; unknown where none has enough of them."""
     readings: list[tuple[Optional[float], str]] = []
-    for number, (_row, name, counts) in enumerate(grown):
-        part, rest = (counts[one] for one in counters)
-        if part is None or rest is None or part.count + rest.count < enough:
+    shares = [_share(judge, row, asked) for row, _name, _counts in grown]
+    for number, (share, (_row, name, _counts)) in enumerate(zip(shares, grown)):
+        judged = share.judged(asked.enough)
+        if judged is None:
             continue
-        percent = 100.0 * part.count / (part.count + rest.count)
-        readings.append((percent, f"{name}: {percent:.1f} % of the {words} {_since(part)}"))
+        percent, _of, since = judged
+        readings.append((percent, f"{name}: {percent:.1f} % of the {asked.noun}s {asked.words} since {since}"))
         if number < _SAMPLED:
-            yield Sample(metric, percent, "percent", {"database": name})
-    return readings
+            yield Sample(asked.metric, percent, "percent", {"database": name})
+    if readings:
+        left = len(grown) - len(readings)
+        others = f"; {count_of(left, 'other')} did too little to tell" if left else ""
+        yield from judge.many(asked.check, readings, "%", f"{asked.fine}{others}")
+        return
+    busiest = max(shares, key=lambda share: share.counted, default=Share(()))
+    yield from judge.unknown(asked.check, busiest.why_not(asked.noun, f"{asked.noun}s"))
+
+
+def _share(judge: Judge, row: Row, asked: _Asked) -> Share:
+    part, rest = ((f"{counter}/{row['name']}", row[counter]) for counter in asked.counters)
+    return judge.share(part, rest, row["statistics_age"])
 
 
 def _deadlocks(judge: Judge, grown: list[_GROWN]) -> Iterator[Said]:
@@ -129,8 +153,12 @@ def _transactions(judge: Judge, grown: list[_GROWN]) -> Iterator[Said]:
         if usual and commits.seconds < usual[1] and commits.count >= _ENOUGH_TRANSACTIONS:
             times = rate / usual[0]
             spikes.append((times, f"{name}: {rate:.1f} commits a second, {times:.1f} times what is usual"))
-    fine = max(rates, default=(0.0, "no transaction was counted"))[1]
-    yield from judge.many("transactions", rates, "per_second", f"most in {fine}" if rates else fine)
+    if not rates:
+        yield from _no_start(judge, "transactions")
+        if judge.policy.previous is not None:
+            yield from _no_start(judge, "transaction_spike")
+        return
+    yield from judge.many("transactions", rates, "per_second", f"most in {max(rates)[1]}")
     if judge.policy.previous is not None:
         yield from judge.many("transaction_spike", spikes, "ratio", "as many transactions as usual")
 
@@ -142,15 +170,7 @@ def _usual(judge: Judge, row: Row) -> Optional[tuple[float, float]]:
 
 
 def _rollbacks(judge: Judge, grown: list[_GROWN]) -> Iterator[Said]:
-    readings = yield from _shares(
-        grown,
-        ("rollbacks", "commits"),
-        _ENOUGH_TRANSACTIONS,
-        "transactions rolled back",
-        "database.rollback_percent",
-    )
-    fine = "few transactions are rolled back" if readings else "too few transactions to judge how many are rolled back"
-    yield from judge.many("rollbacks", readings, "%", fine)
+    yield from _shares(judge, grown, _ROLLBACKS)
 
 
 def _sizes(judge: Judge) -> Iterator[Said]:

@@ -25,7 +25,9 @@ from .units import count_of
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
 Said = Union[Finding, Sample]
+Counter = tuple[str, Optional[float]]  # its name and its value
 NAMED = 20
+NO_START = "since when the server counts is not known: give the last run's counters as previous"
 START = "start"
 
 _MINUTE, _HOUR, _MB, _GB = 60.0, 3600.0, 1024.0**2, 1024.0**3
@@ -175,6 +177,35 @@ class Facts:
         return f"{what}: GRANT pg_monitor TO {role}"
 
 
+@dataclass(frozen=True)
+class Share:
+    """Two counters of which one's part is asked for, in each time in which they were counted, the shortest first."""
+
+    times: tuple[tuple[Growth, Growth], ...]
+
+    def judged(self, enough: float) -> Optional[tuple[float, int, str]]:
+        """Return the percentage, of how many, and since when, in the shortest time with enough; None: there is none.
+
+        A quiet hour says nothing, so then it is what was counted since the statistics began.
+        """
+        for part, rest in self.times:
+            number = part.count + rest.count
+            if number >= enough:
+                return 100.0 * part.count / number, int(number), part.since
+        return None
+
+    @property
+    def counted(self) -> float:
+        """Return how many there were in the longest time."""
+        return sum(one.count for one in self.times[-1]) if self.times else 0.0
+
+    def why_not(self, one: str, many: str) -> str:
+        """Return why it was not judged, with the number of what was counted."""
+        if not self.times:
+            return NO_START
+        return f"{count_of(int(self.counted), one, many)} since {self.times[-1][0].since}: too few to judge"
+
+
 class Judge:
     """Turns readings into findings; a check that is switched off says nothing."""
 
@@ -188,6 +219,13 @@ class Judge:
         limit = self.policy.limits[check]
         if limit is not None:
             yield Finding(check, limit.judge(value), msg, tidy(value), unit, limit.warning, limit.critical)
+
+    def broken(self, check: str, value: float, unit: str, msg: str) -> Iterator[Finding]:
+        """Yield a finding that is as bad as the check's limits know, whatever its value."""
+        limit = self.policy.limits[check]
+        if limit is not None:
+            status = CRITICAL if limit.critical is not None else WARNING if limit.warning is not None else OK
+            yield Finding(check, status, msg, tidy(value), unit, limit.warning, limit.critical)
 
     def unknown(self, check: str, msg: str) -> Iterator[Finding]:
         """Yield that something could not be looked at."""
@@ -234,6 +272,17 @@ class Judge:
         if age is None and (earlier is None or value is None or value < earlier):
             age = self.facts.start["statistics_age"]  # of other statistics: only where nothing better is known
         return growth(name, value, now, previous, age, "the statistics began")
+
+    def share(self, part: Counter, rest: Counter, age: Optional[float]) -> Share:
+        """Return how much of two counters together the first one is, since the last run and since they began."""
+        began = age if age is not None else self.facts.start["statistics_age"]
+        now = self.facts.now
+        times = [
+            [self.growth(name, value, age) for name, value in (part, rest)],
+            [growth(name, value, now, None, began, "the statistics began") if now else None
+             for name, value in (part, rest)],
+        ]  # fmt: skip
+        return Share(tuple((one, other) for one, other in times if one is not None and other is not None))
 
 
 def tidy(value: Optional[float]) -> Union[int, float, None]:

@@ -25,18 +25,32 @@ def look_at_standbys(judge: Judge) -> Iterator[Said]:
     yield Sample("database.standbys", len(streaming), "count")
     yield from _expected(judge, len(streaming), unseen if hidden else "")
     behind = [(row["lag_bytes"], f"{_who(row)} is {human_size(row['lag_bytes'] or 0)} behind") for row in rows]
-    late = [(row["lag_seconds"] or 0.0, f"{_who(row)} is {human_duration(row['lag_seconds'] or 0.0)} behind")
-            for row in rows if row["state"] is not None]  # fmt: skip
+    late = [(_late(row), _late_words(row)) for row in rows if row["replays"]]
     for row in rows:
+        labels, seconds = {"standby": printable(row["name"], 60) or "?"}, _late(row)
         if row["lag_bytes"] is not None:
-            labels = {"standby": printable(row["name"], 60) or "?"}
             yield Sample("database.replication.lag_bytes", row["lag_bytes"], "bytes", labels)
-            yield Sample("database.replication.lag", row["lag_seconds"] or 0.0, "seconds", labels)
+        if row["replays"] and seconds is not None:
+            yield Sample("database.replication.lag", seconds, "seconds", labels)
     if rows:
         visible = [(value, text) for value, text in behind if value is not None]
         fine = f"{count_of(len(rows), 'standby follows', 'standbys follow')} closely"
         yield from judge.many("replication_lag_bytes", visible, "bytes", fine, unseen if hidden else "")
-        yield from judge.many("replication_lag", late, "s", fine, unseen if hidden else "")
+        if late or hidden:  # who only stores WAL (pg_receivewal) replays none: its bytes are judged
+            yield from judge.many("replication_lag", late, "s", fine, unseen if hidden else "")
+
+
+def _late(row: Row) -> Optional[float]:
+    """Return how many seconds a standby is behind; None: nobody knows, for it answers late or not at all."""
+    known: Optional[float] = row["lag_seconds"]
+    return 0.0 if known is None and row["lag_bytes"] == 0 else known
+
+
+def _late_words(row: Row) -> str:
+    seconds, size = _late(row), human_size(row["lag_bytes"] or 0)
+    if seconds is None:
+        return f"{_who(row)} is {size} behind, and has not told for how long: look whether it replays"
+    return f"{_who(row)} is {human_duration(seconds)} behind"
 
 
 def _expected(judge: Judge, streaming: int, unseen: str) -> Iterator[Said]:
@@ -156,15 +170,31 @@ def look_at_archiver(judge: Judge) -> Iterator[Said]:
     if row["mode"] == "off":
         yield from judge.one("archiver", 0, "s", "archiving is off (archive_mode)")
         return
-    seconds = max(1.0, row["seconds"] or 0.0) if row["failing"] else 0.0
-    words = "archiving works"
-    if row["failing"]:
+    nothing_for = max(1.0, row["seconds"] or 0.0)
+    if row["no_command"]:
+        words = (
+            f"archive_mode is {row['mode']}, but archive_command is empty: nothing is archived, and WAL piles up: "
+            "set archive_command (or archive_library) and reload"
+        )
+        yield Sample("database.archiver.failing", nothing_for, "seconds")
+        yield from judge.broken("archiver", nothing_for, "s", words)  # it does not mend itself, as a failure may
+    elif row["failing"]:
         words = (
             f"archiving fails ({printable(row['failed_wal'] or '?', 40)}), nothing was archived for "
-            f"{human_duration(seconds)}; {count_of(row['failures'], 'failure')} in all: read the server's log"
+            f"{human_duration(nothing_for)}; {count_of(row['failures'], 'failure')} in all: read the server's log"
         )
-    yield Sample("database.archiver.failing", seconds, "seconds")
-    yield from judge.one("archiver", seconds, "s", words)
+        yield Sample("database.archiver.failing", nothing_for, "seconds")
+        yield from judge.one("archiver", nothing_for, "s", words)
+    elif row["never"]:
+        # A command that hangs is no failure to the server.
+        words = (
+            "nothing was archived yet, and nothing failed: no WAL file was full, or archive_command hangs: "
+            "SELECT pg_switch_wal(), and look again"
+        )
+        yield from judge.unknown("archiver", words)
+    else:
+        yield Sample("database.archiver.failing", 0.0, "seconds")
+        yield from judge.one("archiver", 0.0, "s", f"archiving works, the last file {human_duration(nothing_for)} ago")
 
 
 def look_at_archive_backlog(judge: Judge) -> Iterator[Said]:

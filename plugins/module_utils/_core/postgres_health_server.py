@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from typing import Iterator, Optional
 
-from .postgres_health_facts import Judge, Row, Said
+from .counters import Growth
+from .postgres_health_facts import NO_START, Judge, Row, Said
 from .redact import printable, redact_query
 from .samples import Sample
 from .slow_log import read_markers
 from .units import count_of, human_duration
 
-_CRASH_SECONDS, _ENOUGH_CHECKPOINTS, _ENOUGH_CALLS = 60.0, 5, 100
+_CRASH_SECONDS, _ENOUGH_CHECKPOINTS, _FEW_CALLS = 60.0, 5, 100
 _FORBIDDEN = "<insufficient privilege>"
 
 
@@ -47,17 +48,15 @@ def look_at_pending_restart(judge: Judge) -> Iterator[Said]:
 def look_at_checkpoints(judge: Judge) -> Iterator[Said]:
     """Yield how many checkpoints came because of too much WAL, not because it was time."""
     row = judge.facts.rows["checkpoints"][0]
-    timed = judge.growth("checkpoints_timed", row["timed"], row["age"])
-    requested = judge.growth("checkpoints_requested", row["requested"], row["age"])
-    if timed is None or requested is None or timed.count + requested.count < _ENOUGH_CHECKPOINTS:
-        yield from judge.one("checkpoints", 0.0, "%", "too few checkpoints to judge them")
+    requested, timed = ((f"checkpoints_{kind}", row[kind]) for kind in ("requested", "timed"))
+    share = judge.share(requested, timed, row["age"])
+    judged = share.judged(_ENOUGH_CHECKPOINTS)
+    if judged is None:
+        yield from judge.unknown("checkpoints", share.why_not("checkpoint", "checkpoints"))
         return
-    percent = 100.0 * requested.count / (timed.count + requested.count)
+    percent, number, since = judged
     yield Sample("database.checkpoints.requested_percent", percent, "percent")
-    words = (
-        f"{percent:.0f} % of {int(timed.count + requested.count)} checkpoints since {requested.since} were requested, "
-        "not timed: see max_wal_size"
-    )
+    words = f"{percent:.0f} % of {number} checkpoints since {since} were requested, not timed: see max_wal_size"
     yield from judge.one("checkpoints", percent, "%", words)
 
 
@@ -132,17 +131,26 @@ def look_at_statements(judge: Judge) -> Iterator[Said]:
     totals = judge.facts.rows["statements"][0]
     calls = judge.growth("statement_calls", totals["calls"], totals["age"])
     seconds = judge.growth("statement_seconds", totals["seconds"], totals["age"])
-    if calls is None or seconds is None or calls.count < _ENOUGH_CALLS:
-        yield from judge.one("query_mean", 0.0, "s", "too few statements to judge their mean")
+    if calls is None or seconds is None:
+        yield from judge.unknown("query_mean", NO_START)
     else:
-        mean = seconds.count / calls.count
-        yield Sample("database.query_mean", mean, "seconds")
         yield Sample("database.queries", calls.per(1), "per_second")
-        words = f"a statement takes {mean * 1000:.1f} ms on average ({int(calls.count)} since {calls.since})"
-        yield from judge.one("query_mean", mean, "s", words)
+        yield from _mean(judge, calls, seconds)
     top = judge.facts.rows["top_statements"]
     readings = [(row["mean_seconds"], _statement(row)) for row in top]
     yield from judge.many("slow_statements", readings, "s", "no statement is slow on average")
+
+
+def _mean(judge: Judge, calls: Growth, seconds: Growth) -> Iterator[Said]:
+    if not calls.count:
+        yield from judge.unknown("query_mean", f"no statement ended since {calls.since}")
+        return
+    # However few: a database that is stuck ends few statements, and slow ones.
+    mean, number = seconds.count / calls.count, count_of(int(calls.count), "statement")
+    yield Sample("database.query_mean", mean, "seconds")
+    few = "only " if calls.count < _FEW_CALLS else ""
+    words = f"a statement takes {mean * 1000:.1f} ms on average ({few}{number} since {calls.since})"
+    yield from judge.one("query_mean", mean, "s", words)
 
 
 def _statement(row: Row) -> str:

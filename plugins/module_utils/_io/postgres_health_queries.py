@@ -34,7 +34,7 @@ SELECT (SELECT extract(epoch FROM pg_catalog.clock_timestamp() - backend_start):
 
 _REPLICATION = """
 SELECT r.pid, pg_catalog.textsend(r.application_name) AS name, r.client_addr::text AS client, r.state, r.sync_state,
-       extract(epoch FROM r.replay_lag)::float8 AS lag_seconds,
+       extract(epoch FROM r.replay_lag)::float8 AS lag_seconds, r.replay_lsn IS NOT NULL AS replays,
        pg_catalog.pg_wal_lsn_diff(p.at, coalesce(r.replay_lsn, r.flush_lsn, r.sent_lsn))::float8 AS lag_bytes,
        coalesce(s.slot_type, 'physical') AS kind
   FROM pg_catalog.pg_stat_replication r
@@ -121,8 +121,12 @@ _STATEMENTS_AGE = {
     13: "SELECT NULL::float8 AS age",
 }
 
+# The library came with 15.
 _ARCHIVER = """
 SELECT pg_catalog.current_setting('archive_mode') AS mode, failed_count AS failures, last_failed_wal AS failed_wal,
+       pg_catalog.concat(pg_catalog.current_setting('archive_command'),
+                         pg_catalog.current_setting('archive_library', true)) = '' AS no_command,
+       last_archived_time IS NULL AS never,
        last_failed_time IS NOT NULL AND last_failed_time >= coalesce(last_archived_time, '-infinity') AS failing,
        extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(last_archived_time, stats_reset))::float8 AS seconds
   FROM pg_catalog.pg_stat_archiver

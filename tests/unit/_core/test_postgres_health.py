@@ -194,9 +194,14 @@ def test_a_minute_is_not_multiplied_up_to_an_hour() -> None:
 @pytest.mark.parametrize(
     ("counts", "check", "status", "words"),
     [
-        ({"hits": 500, "reads": 499}, "cache_hit", "ok", "too few blocks"),
+        (
+            {"hits": 500, "reads": 499},
+            "cache_hit",
+            "unknown",
+            "999 blocks since the statistics began, 90 d ago: too few",
+        ),
         ({"hits": 7000, "reads": 3000}, "cache_hit", "critical", "70.0 %"),
-        ({"commits": 50, "rollbacks": 49}, "rollbacks", "ok", "too few"),
+        ({"commits": 50, "rollbacks": 49}, "rollbacks", "unknown", "99 transactions since"),
         ({"commits": 500, "rollbacks": 100}, "rollbacks", "warning", "16.7 %"),
         ({"checksum_failures": 1}, "checksum_failures", "critical", "1 page"),
         ({"checksum_failures": None}, "checksum_failures", "ok", "no page"),
@@ -205,6 +210,128 @@ def test_a_minute_is_not_multiplied_up_to_an_hour() -> None:
 def test_databases(counts: dict[str, Any], check: str, status: str, words: str) -> None:
     found = one(seen("databases", database(**counts)), check)
     assert found.status == status and words in found.msg
+
+
+@pytest.mark.parametrize("check", ["cache_hit", "rollbacks"])
+def test_a_share_of_a_quiet_time_is_that_of_all_times_and_nothing_is_ok_without_any(check: str) -> None:
+    counts = {"hits": 9900, "reads": 100, "commits": 990, "rollbacks": 10}
+    names = [f"{name}/shop" for name in counts]
+    rows = seen("databases", database(**counts), database("new", hits=3, commits=3))
+    quiet = Previous(NOW - timedelta(minutes=5), dict(zip(names, (9890.0, 99.0, 980.0, 9.0))))
+    found = one(rows, check, previous=quiet)
+    assert found.status == "ok" and found.value == {"cache_hit": 99, "rollbacks": 1}[check]
+    assert found.msg.endswith("; 1 other did too little to tell")
+    busy = Previous(NOW - timedelta(minutes=5), dict.fromkeys(names, 0.0))
+    assert one(rows, check, previous=busy).value == {"cache_hit": 99, "rollbacks": 1}[check]
+    bad = Previous(NOW - timedelta(minutes=5), dict(zip(names, (8990.0, 0.0, 900.0, 0.0))))
+    worse = one(rows, check, previous=bad)
+    assert worse.status in ("ok", "warning") and worse.value == {"cache_hit": 90.099, "rollbacks": 10}[check]
+
+
+def test_without_a_beginning_of_the_statistics_no_rate_is_ok() -> None:
+    for check in ("cache_hit", "rollbacks", "transactions", "deadlocks", "temp_bytes"):
+        facts = replace(seen("x"), rows={"databases": [database(statistics_age=None, commits=900, hits=9000)]})
+        found = one(facts, check)
+        assert (found.status, found.value) == ("unknown", None) and "give the last run's counters" in found.msg, check
+    for check, reading, row in (("checkpoints", "checkpoints", CHECKPOINTS), ("query_mean", "statements", STATEMENTS)):
+        facts = replace(seen("x"), rows={reading: [{**row, "age": None}], "top_statements": []})
+        assert one(facts, check).status == "unknown" and "give the last run's counters" in one(facts, check).msg
+
+
+CHECKPOINTS = {"timed": 90, "requested": 10, "age": 90 * 86400.0}
+STATEMENTS = {"calls": 1000.0, "seconds": 2000.0, "age": 90 * 86400.0}
+
+
+@pytest.mark.parametrize(
+    ("row", "last", "status", "value", "words"),
+    [
+        (CHECKPOINTS, (85, 0), "warning", 67, "67 % of 15 checkpoints since the last run"),
+        (CHECKPOINTS, (89, 7), "ok", 10, "10 % of 100 checkpoints since the statistics began, 90 d ago"),
+        ({"timed": 3, "requested": 1, "age": 60.0}, None, "unknown", None, "4 checkpoints since the statistics began"),
+    ],
+)
+def test_checkpoints(
+    row: dict[str, Any], last: tuple[int, int] | None, status: str, value: int | None, words: str
+) -> None:
+    counters = {"checkpoints_timed": last[0], "checkpoints_requested": last[1]} if last else None
+    previous = Previous(NOW - timedelta(minutes=5), counters) if counters else None
+    found = one(seen("checkpoints", row), "checkpoints", previous=previous)
+    assert found.status == status and words in found.msg
+    assert (found.value if found.value is None else round(float(found.value))) == value
+
+
+@pytest.mark.parametrize(
+    ("calls", "seconds", "status", "words"),
+    [
+        (60, 1800.0, "critical", "30000.0 ms on average (only 60 statements since the last run"),
+        (1, 0.01, "ok", "10.0 ms on average (only 1 statement since"),
+        (200, 30.0, "warning", "150.0 ms on average (200 statements since"),
+        (0, 0.0, "unknown", "no statement ended since the last run, 5 min ago"),
+    ],
+)
+def test_the_mean_of_statements_is_judged_however_few_there_were(
+    calls: int, seconds: float, status: str, words: str
+) -> None:
+    counters = {"statement_calls": 1000.0 - calls, "statement_seconds": 2000.0 - seconds}
+    rows = {"statements": [STATEMENTS], "top_statements": []}
+    asked = policy("query_mean", previous=Previous(NOW - timedelta(minutes=5), counters))
+    decision = decide(replace(seen("x"), rows=rows), asked)
+    (found,) = said(decision, "query_mean")
+    assert found.status == status and words in found.msg
+    assert ("database.query_mean" in {one["metric"] for one in decision.extra["samples"]}) is bool(calls)
+
+
+ARCHIVER = {
+    "mode": "on", "failures": 0, "failed_wal": None, "no_command": False, "never": False, "failing": False,
+    "seconds": 60.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "status", "value", "words"),
+    [
+        ({}, "ok", 0, "archiving works, the last file 1 min ago"),
+        ({"mode": "off", "no_command": True, "never": True}, "ok", 0, "archiving is off"),
+        ({"failing": True, "failures": 2, "failed_wal": "00"}, "warning", 60, "archiving fails (00)"),
+        ({"no_command": True}, "critical", 60, "archive_command is empty"),
+        ({"no_command": True, "never": True, "seconds": None}, "critical", 1, "archive_command is empty"),
+        ({"never": True}, "unknown", None, "nothing was archived yet, and nothing failed"),
+        ({"never": True, "failing": True, "failures": 1}, "warning", 60, "archiving fails (?)"),
+    ],
+)
+def test_the_archive(row: dict[str, Any], status: str, value: int | None, words: str) -> None:
+    decision = decide(seen("archiver", {**ARCHIVER, **row}), policy("archiver"))
+    (found,) = said(decision, "archiver")
+    assert (found.status, found.value) == (status, value) and words in found.msg
+    samples = [one["value"] for one in decision.extra["samples"] if one["metric"] == "database.archiver.failing"]
+    assert samples == ([] if value is None or row.get("mode") == "off" else [value])
+
+
+def test_a_level_that_is_never_reached_is_not_reached_by_an_archive_without_a_command_either() -> None:
+    row = {**ARCHIVER, "no_command": True}
+    limits = {name: False for name in DEFAULT_LIMITS}
+    asked = {**limits, "archiver": {"critical": None}}
+    (found,) = said(decide(seen("archiver", row), Policy(read_limits(asked, DEFAULT_LIMITS))), "archiver")
+    assert found.status == "warning"
+
+
+@pytest.mark.parametrize(
+    ("row", "status", "lag", "words"),
+    [
+        ({"lag_seconds": 0.5, "lag_bytes": 10.0}, "ok", [0.5], "1 standby follows closely"),
+        ({"lag_seconds": None, "lag_bytes": 0.0}, "ok", [0], "1 standby follows closely"),
+        ({"lag_seconds": 301.0, "lag_bytes": 10.0}, "critical", [301], "standby db2 is 5 min 1 s behind"),
+        ({"lag_seconds": None, "lag_bytes": 2e8}, "unknown", [], "MB behind, and has not told for how long"),
+        ({"lag_seconds": None, "lag_bytes": 2e8, "replays": False}, None, [], ""),  # pg_receivewal
+    ],
+)
+def test_how_long_a_standby_is_behind(row: dict[str, Any], status: str | None, lag: list[float], words: str) -> None:
+    standby = {"pid": 7, "name": "db2", "client": None, "state": "streaming", "sync_state": "async",
+               "kind": "physical", "replays": True}  # fmt: skip
+    decision = decide(seen("replication", {**standby, **row}), policy("replication_lag"))
+    found = said(decision, "replication_lag")
+    assert [one.status for one in found] == ([status] if status else []) and all(words in one.msg for one in found)
+    assert [one["value"] for one in decision.extra["samples"] if one["metric"] == "database.replication.lag"] == lag
 
 
 def test_pages_without_checksums_are_unknown() -> None:
