@@ -27,6 +27,15 @@ options:
     type: list
     elements: str
     default: []
+  databases_without_copy:
+    description:
+      - Names of databases, or patterns, that have no copy on purpose. What is copied is said by O(databases) alone.
+      - Every other database of the server that O(databases) does not mean is named in a finding that is V(warning)
+        (C(databases_without_copy)), so that one that was made later is not forgotten. Templates and databases that
+        accept no connections are not meant.
+    type: list
+    elements: str
+    default: [postgres]
   mode:
     description:
       - V(directory) dumps on several connections into O(staging_dir) first; deduplicates best.

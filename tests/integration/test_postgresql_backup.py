@@ -66,6 +66,22 @@ def test_bad_input_says_so(
     assert ids(repository) == []
 
 
+def test_a_database_that_nobody_chose_is_named(options: dict[str, Any], database: Database) -> None:
+    others = [name for (name,) in database.fetch("SELECT datname FROM pg_database") if name != database.name]
+    billing = Database.create(database.server)
+    try:
+        (found,) = unchosen(run_ok(MODULE, {**options, "databases_without_copy": others}, check=True))
+        assert found["status"] == "warning" and found["msg"].endswith(billing.name), found
+        (found,) = unchosen(run_ok(MODULE, {**options, "databases_without_copy": [*others, billing.name]}))
+        assert found["status"] == "ok", found
+    finally:
+        billing.drop()
+
+
+def unchosen(result: dict[str, Any]) -> list[dict[str, Any]]:
+    return [finding for finding in result["findings"] if finding["check"] == "databases_without_copy"]
+
+
 @pytest.mark.parametrize("mode", ["directory", "stream"])
 def test_check_then_run(
     options: dict[str, Any], repository: TestRepository, database: Database, tmp_path: Path, mode: str
@@ -129,7 +145,7 @@ def test_a_managed_server_gives_what_its_role_may(
     """No superuser: no passwords, no sentinel, and everything else."""
     reader = role()
     database.execute(f'GRANT SELECT ON ALL TABLES IN SCHEMA public TO "{reader}"')
-    result = run_ok(MODULE, {**options, "login_user": reader})
+    result = run_ok(MODULE, {**options, "login_user": reader, "databases_without_copy": ["*"]})
     warned = {one["check"] for one in result["findings"] if one["status"] == "warning"}
     assert warned == {"sentinel", "globals"}
     (copy,) = result["copies"]

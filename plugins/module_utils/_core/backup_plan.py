@@ -11,17 +11,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from typing import Optional, Sequence
 
 from .backup_manifest import DIRECTORY, STREAM
 from .errors import OpsError, PreconditionFailed
 from .redact import printable
 from .result import CRITICAL, OK, WARNING, Action, Finding
-from .units import human_duration, human_size, rfc3339
+from .units import count_of, human_duration, human_size, rfc3339
 
 AUTO = "auto"
 MODES = (AUTO, DIRECTORY, STREAM)
 REPOSITORY_STEP = "repository:create"
+_SHOWN = 5
 _MARGIN_RATIO, _MARGIN_BYTES = 1.2, 64 << 20
 _REMOTE = re.compile(r"^(?!local:)[a-z0-9]+:")
 # A later copy adds what changed; a tenth is much for one day, and a quarter of it is left after compression.
@@ -169,6 +171,20 @@ def clock_finding(name: str, taken: datetime, newest: Optional[datetime], here: 
         text = f"the clocks of the server and of this host are {human_duration(abs(apart))} apart"
         return Finding("clock_skew", WARNING, text, apart, "s", 300)
     return None
+
+
+def unchosen_finding(there: Sequence[str], chosen: Sequence[str], left_out: Sequence[str]) -> Finding:
+    """Return which databases of the server have no copy because nobody chose them; ``left_out``: names or patterns."""
+    missing = [
+        name for name in there if name not in chosen and not any(fnmatchcase(name, pattern) for pattern in left_out)
+    ]
+    if not missing:
+        text = "every database of the server was chosen, or left out on purpose"
+        return Finding("databases_without_copy", OK, text, 0, "databases")
+    more = f" and {len(missing) - _SHOWN} more" if missing[_SHOWN:] else ""
+    names = ", ".join(printable(name) for name in missing[:_SHOWN])
+    text = f"{count_of(len(missing), 'database')} of the server without a copy, because nobody chose it: {names}{more}"
+    return Finding("databases_without_copy", WARNING, text, len(missing), "databases")
 
 
 def standby_finding(sentinel: bool) -> Finding:

@@ -37,7 +37,9 @@ class Survey:
         self.first = connect(target)
         self._sessions: dict[str, Database] = {self.first.dbname: self.first}
         try:
-            self.names = chosen_databases(read_databases(self.first), wanted, self.first.dbname, "back up")
+            rows = read_databases(self.first)
+            self.names = chosen_databases(rows, wanted, self.first.dbname, "back up")
+            self.there = [row["name"] for row in rows if row["usable"]]
         except BaseException:
             self.close()
             raise

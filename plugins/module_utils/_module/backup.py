@@ -65,6 +65,7 @@ class Backup(Operation):
         self._candidates = tuple(plan.plan_form(one, options.mode, room) for one in found)
         self._raise_when_nothing_is_possible()
         findings = plan.space_findings(self._candidates, room, options.mode)
+        findings.append(plan.unchosen_finding(self._survey.there, self._survey.names, options.left_out))
         if self._standby:
             findings.append(plan.standby_finding(options.terms.sentinel))
         actions = [action for one in self._candidates for action in self._actions(one)]

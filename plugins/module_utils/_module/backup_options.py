@@ -24,6 +24,7 @@ class Options:
     """What to copy and how."""
 
     databases: Sequence[str]
+    left_out: Sequence[str]
     mode: str
     terms: CopyTerms
     client_bin_dirs: Sequence[str]
@@ -35,6 +36,7 @@ def backup_spec() -> ArgumentSpec:
     return ArgumentSpec(
         {
             "databases": {"type": "list", "elements": "str", "default": []},
+            "databases_without_copy": {"type": "list", "elements": "str", "default": ["postgres"]},
             "mode": {"type": "str", "choices": list(MODES), "default": AUTO},
             "staging_dir": {"type": "path", "default": "/var/tmp"},  # noqa: S108  (made there: a folder of mode 0700)
             "jobs": {"type": "int", "default": 2},
@@ -61,6 +63,7 @@ def read_options(params: Mapping[str, Any], lock_timeout: float, role: Optional[
     longest = parse_duration(params["max_duration"], "max_duration")
     return Options(
         databases=params["databases"],
+        left_out=params["databases_without_copy"],
         mode=params["mode"],
         terms=CopyTerms(
             staging_dir=params["staging_dir"],

@@ -150,6 +150,16 @@ def test_what_cannot_be_copied_is_told_and_the_others_have_their_copies(product:
     assert "no copy is removed, because of db1, proxy1" in run.output and list(product.locks.iterdir()) == []
 
 
+def test_a_database_host_that_names_no_database_is_no_success(product: Product) -> None:
+    only = ("--tags", "act", "--limit", "db1", *CREATE)
+    product.write_inventory(db1={"backup_databases": [], "backup_database": [product.database.name]})  # misspelt
+    run = product.playbooks.run(BACKUP, *only)
+    assert run.rc != 0 and "name them in backup_databases" in run.page, run.output[-4000:]
+    product.write_inventory(db1={"backup_databases": [], "backup_nothing": True})
+    meant = product.playbooks.run(BACKUP, *only)
+    assert meant.rc == 0 and product.copies() == [], meant.output[-4000:]
+
+
 def test_without_a_repository_nothing_is_made_unasked(product: Product) -> None:
     run = product.playbooks.run(BACKUP)
     assert run.rc == 2 and "repository_missing" in run.output and not product.repository.location.exists()

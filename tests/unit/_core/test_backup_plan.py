@@ -15,6 +15,7 @@ from plugins.module_utils._core.backup_plan import (
     needed_bytes,
     plan_form,
     space_findings,
+    unchosen_finding,
 )
 from plugins.module_utils._core.errors import DatabaseFailed
 
@@ -45,6 +46,26 @@ def test_form(mode: str, staging: int, repository: int | None, newest: datetime 
     planned = plan_form(candidate(newest=newest), mode, Room("/staging", staging, repository))
     assert planned.form == form
     assert (planned.blocked.code if planned.blocked else "") == code
+
+
+@pytest.mark.parametrize(
+    ("chosen", "left_out", "missing"),
+    [
+        (["shop"], ["postgres"], ["billing", "billing_old"]),
+        (["shop", "billing"], ["postgres", "*_old"], []),
+        (["shop", "billing", "billing_old", "postgres"], [], []),
+        (["shop"], [], ["postgres", "billing", "billing_old"]),
+        (["shop"], ["BILLING*", "postgres"], ["billing", "billing_old"]),
+    ],
+)
+def test_a_database_that_nobody_chose_is_named(chosen: list[str], left_out: list[str], missing: list[str]) -> None:
+    finding = unchosen_finding(["postgres", "shop", "billing", "billing_old"], chosen, left_out)
+    assert (finding.status, finding.value) == ("warning" if missing else "ok", len(missing))
+    assert ", ".join(missing) in finding.msg
+
+
+def test_of_many_that_nobody_chose_some_are_named() -> None:
+    assert unchosen_finding([f"db{n}" for n in range(9)], ["db8"], []).msg.endswith("db3, db4 and 3 more")
 
 
 def test_what_is_blocked_stays_blocked() -> None:
