@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-from ..module_utils._core.health import area_options, bad_areas, host_areas, verdicts
+from ..module_utils._core.backup_catalog import expected_sources
+from ..module_utils._core.health import area_options, bad_areas, group_areas, host_areas, unseen_areas, verdicts
 from ..plugin_utils.filters import filters_of
 
 
@@ -17,4 +18,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return them by name."""
-        return filters_of(area_options, host_areas, verdicts, bad_areas)
+        return filters_of(area_options, host_areas, group_areas, unseen_areas, verdicts, bad_areas, expected_sources)

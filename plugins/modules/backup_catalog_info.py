@@ -31,6 +31,7 @@ options:
     description:
       - Sources that must have a copy. One without any is critical.
       - When it is given, these sources are judged and no others. Without it, all that are in the repository.
+      - When there is nothing to judge at all, as in an empty repository, that is critical too (V(copy_missing)).
     type: list
     elements: dict
     default: []

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Mapping, Optional, Union
+from typing import Any, Iterable, Iterator, Mapping, Optional, Union
 
 from .backup import Catalog, Copy, Proof, Source
 from .result import CRITICAL, OK, UNKNOWN, WARNING, Decision, Finding, worst
@@ -95,15 +95,14 @@ def report(look: Look, policy: Policy, now: datetime) -> Decision:
     if look.catalog is None:
         unknown = tuple(
             Finding("backup_age", UNKNOWN, f"{source.label()}: nobody can tell, the repository could not be read")
-            for source in sorted(policy.expected, key=Source.label)
+            for source in chosen_sources(Catalog(), policy)
         )
         findings = look.findings + unknown
         return Decision(msg=look.findings[0].msg, findings=findings, extra=_extra(look, (), Catalog(), now))
     catalog = look.catalog
     judged = tuple(_judge(catalog, source, policy, now) for source in chosen_sources(catalog, policy))
-    findings = (
-        look.findings + unreadable_findings(catalog) + tuple(finding for one in judged for finding in one.findings)
-    )
+    of_sources = tuple(finding for one in judged for finding in one.findings) or _nothing_to_judge(policy)
+    findings = look.findings + unreadable_findings(catalog) + of_sources
     return Decision(msg=_line(catalog, judged, findings), findings=findings, extra=_extra(look, judged, catalog, now))
 
 
@@ -139,6 +138,40 @@ def _judge(catalog: Catalog, source: Source, policy: Policy, now: datetime) -> _
     if ahead:
         findings.append(_future(source, ahead[-1], now, policy.tolerance))
     return _Judged(source, copies, newest, proof, tuple(findings))
+
+
+def _nothing_to_judge(policy: Policy) -> tuple[Finding, ...]:
+    """Return that there is no backup at all, unless the copies were only to be listed."""
+    if not policy.judge:
+        return ()
+    of = f" of {', '.join(policy.products)}" if policy.products else ""
+    return (Finding("copy_missing", CRITICAL, f"the repository has no copy{of} at all", 0, "copies"),)
+
+
+def expected_sources(variables: Mapping[str, Mapping[str, Any]], hosts: Iterable[str]) -> list[dict[str, str]]:
+    """Return what the inventory wants copied of these hosts, as the option ``expected`` takes it.
+
+    A host without ``backup_product`` has no backups.
+
+    >>> inventory = {"db1": {"backup_product": "shop", "backup_databases": ["app"]}, "app1": {"backup_redis": True}}
+    >>> expected_sources(inventory, inventory)
+    [{'product': 'shop', 'host': 'db1', 'kind': 'postgresql', 'name': 'app'}]
+    """
+    return [
+        {"product": variables[host]["backup_product"], "host": host, "kind": kind, "name": name}
+        for host in hosts
+        if variables[host].get("backup_product")
+        for kind, name in _wanted_copies(variables[host])
+    ]
+
+
+def _wanted_copies(own: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield kind and name of each copy that a host's variables ask for, as the role backup makes them."""
+    yield from (("postgresql", name) for name in own.get("backup_databases") or ())
+    if own.get("backup_redis"):
+        yield "redis", "redis"
+    for entry in [*(own.get("backup_config") or ()), *(own.get("backup_uploads") or ())]:
+        yield "config", entry["name"]
 
 
 def _newest_good(catalog: Catalog, source: Source) -> Optional[Copy]:

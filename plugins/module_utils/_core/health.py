@@ -28,6 +28,8 @@ _PREVIOUS = {DATABASE: "counters", HOST: "counters", REDIS: "counters", APIS: "b
 _NEED_OPTIONS = frozenset({AVAILABILITY, INGESTION, APIS, LOGS})
 _NEED_LOGIN = frozenset({BACKUPS})
 _OF_HOSTS = (HOST, LOGS, SECURITY, DATABASE, INGESTION, REDIS)
+_OF_EVERY_HOST = (HOST, LOGS, SECURITY)
+_OF_GROUP = {"database": (DATABASE, INGESTION), "cache": (REDIS,)}
 
 
 def combine(results: Mapping[str, Mapping[str, Any]]) -> Decision:
@@ -116,13 +118,43 @@ def host_areas(variables: Mapping[str, Mapping[str, Any]], hosts: Iterable[str])
     return found
 
 
-def verdicts(results: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+def group_areas(groups: Iterable[str]) -> list[str]:
+    """Return the areas that a host of these groups has.
+
+    >>> group_areas(["cache", "berlin"])
+    ['host', 'logs', 'security', 'redis']
+    """
+    return [*_OF_EVERY_HOST, *(area for group in dict.fromkeys(groups) for area in _OF_GROUP.get(group, ()))]
+
+
+def unseen_areas(variables: Mapping[str, Mapping[str, Any]], hosts: Iterable[str]) -> list[str]:
+    """Return the areas of the hosts that were not looked at: lost, failed, or left out of the run.
+
+    A host that was looked at has its areas in ``__health_look``.
+
+    >>> seen = {"group_names": ["app"], "__health_look": {"areas": {"host": {"status": "ok"}}}}
+    >>> unseen_areas({"app1": seen, "cache1": {"group_names": ["cache"]}}, ["app1", "cache1"])
+    ['host', 'security', 'redis']
+    """
+    found: list[str] = []
+    for host in hosts:
+        own = variables[host]
+        if "areas" not in (own.get("__health_look") or {}):
+            left_out = own.get("health_left_out") or ()
+            wanted = [area for area in group_areas(own.get("group_names") or ()) if area not in left_out]
+            found += area_options(wanted, {area: own.get(f"health_{area}") or {} for area in wanted}, {})
+    return list(dict.fromkeys(found))
+
+
+def verdicts(results: Iterable[Mapping[str, Any]], unseen: Iterable[str] = ()) -> dict[str, str]:
     """Return the verdict of each area over all results; one that was looked at nowhere is not there.
+
+    Areas that are ``unseen`` somewhere are ``unknown`` at best.
 
     >>> verdicts([{"areas": {"host": {"status": "ok"}}}, {"area": "kpis", "status": "warning"}, {"skipped": True}])
     {'host': 'ok', 'kpis': 'warning'}
     """
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {area: [UNKNOWN] for area in unseen}
     for result in results:
         parts = result.get("areas") or ({result["area"]: result} if result.get("area") else {})
         for area, part in parts.items():
@@ -132,7 +164,7 @@ def verdicts(results: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def bad_areas(results: Iterable[Mapping[str, Any]], fail_on: str) -> list[str]:
-    """Return in words which areas are too bad for a run to end well; the checks of a list count too.
+    """Return in words which areas are too bad for a run to end well.
 
     Raises:
         InvalidValue: ``fail_on`` is none of never, critical, warning, unknown.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -12,8 +13,11 @@ from typing import Any
 
 import pytest
 
+from plugins.module_utils._core.backup import Source
+from tests.support.copies import add_copy
 from tests.support.playbooks import ROOT, Playbooks, Run
 from tests.support.redis_servers import redis_servers
+from tests.support.repositories import make_repository
 from tests.support.servers import Database, Roles
 
 DAILY = ROOT / "playbooks" / "daily-operations.yml"
@@ -22,6 +26,7 @@ CHECKLIST = [
     {"name": "tickets", "title": "Support tickets are read", "list": "morning"},
     {"name": "priorities", "title": "Priorities of tomorrow are set", "list": "evening"},
 ]
+DOWN = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 KPIS = [
     {
         "name": "answer_time",
@@ -190,11 +195,84 @@ def test_bad_inventory_is_refused_before_anything_is_looked_at(
 
 
 def test_a_host_that_does_not_answer_is_the_worst(product: Product) -> None:
-    hosts = {"app1": {}, "app2": {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}}
+    hosts = {"app1": {}, "app2": DOWN}
     product.playbooks.write_inventory({"app": hosts}, **{**product.variables, "health_fail_on": "never"})
     run = product.run()
     assert run.rc != 0 and run.summary["status"] in ("unreachable", "failed"), run.output
     assert "app2" in run.page and areas_of(run)["host"]
+
+
+@pytest.mark.parametrize(
+    "runbook", ["daily-operations", "system-health", "capacity-planning", "performance-check", "event-ingestion"]
+)
+def test_when_every_host_is_lost_the_product_is_still_looked_at(product: Product, runbook: str) -> None:
+    lists = [*CHECKLIST, {"name": "hosts", "title": "Hosts are well", "list": "morning", "areas": ["host"]}]
+    ingestion = {"sources": [{"name": "shop", "queries": {"events": "SELECT 1500"}}]}
+    product.variables |= {"health_checklist": lists, "health_fail_on": "never", "health_ingestion": ingestion}
+    groups = {"database": {"db1": DOWN}, "cache": {"cache1": DOWN}}
+    product.playbooks.write_inventory(groups, **product.variables)
+    asked = ("-e", "health_slow_log_for=15m")
+    run = product.playbooks.run(ROOT / "playbooks" / f"{runbook}.yml", *asked)
+    assert run.rc != 0 and run.summary["status"] == "unreachable", run.output
+    lost = {host: of_host for host, of_host in run.summary["hosts"].items() if host != "localhost"}
+    assert "db1" in lost, run.output
+    assert {line["status"] for of_host in lost.values() for line in of_host["steps"]} == {"unreachable"}, run.output
+    (todo,) = (one for one in run.summary["needs_a_person"] if one["status"] in ("unreachable", "failed"))
+    assert set(todo["hosts"]) == set(lost) and todo["next"] and todo["command"], todo
+    assert (product.report / "report.html").exists()
+    looked = areas_of(run).keys()
+    if runbook == "daily-operations":
+        assert looked >= {"availability", "kpis"}
+        answers = dict(product.journal("SELECT check_name, status FROM findings WHERE check_name LIKE 'list_%'"))
+        assert (answers["list_hosts"], answers["list_endpoints"]) == ("unknown", "ok")
+    elif runbook != "capacity-planning":
+        assert "kpis" in looked
+
+
+def test_a_look_that_failed_is_told_once_with_its_reason(product: Product) -> None:
+    groups = {"cache": {"cache1": {"ansible_python_interpreter": "/no/such/python"}}, "app": {"app1": {}}}
+    lists = [{"name": "caches", "title": "Caches are well", "areas": ["redis"]}]
+    product.playbooks.write_inventory(groups, **{**product.variables, "health_checklist": lists})
+    run = product.run("-e", "health_fail_on=never")
+    assert run.rc != 0 and run.summary["status"] == "failed", run.output
+    (line,) = run.summary["hosts"]["cache1"]["steps"]
+    assert line["status"] == "failed" and "/no/such/python" in line["msg"], line
+    assert areas_of(run).keys() >= {"host", "availability", "kpis"}
+    assert product.journal("SELECT status FROM findings WHERE check_name = 'list_caches'") == [("unknown",)]
+
+
+def test_a_host_left_out_of_the_run_leaves_its_items_unknown(product: Product) -> None:
+    lists = [{"name": area, "title": area, "areas": [area]} for area in ("logs", "redis", "availability")]
+    product.write(health_checklist=lists, health_fail_on="never")
+    run = product.run("--limit", "app1:localhost")
+    assert run.rc == 0, run.output
+    answers = dict(product.journal("SELECT check_name, status FROM findings WHERE check_name LIKE 'list_%'"))
+    assert answers == {"list_logs": "unknown", "list_redis": "unknown", "list_availability": "ok"}
+
+
+def test_what_the_inventory_wants_copied_and_has_no_copy_is_critical(product: Product, tmp_path: Path) -> None:
+    """A copy of something else in the repository must not make it ok."""
+    repository = make_repository(tmp_path / "copies")
+    product.variables |= {"backup_repository": repository.options, "health_backups": {"max_proof_age": "0"}}
+    lists = [{"name": "backups", "title": "Backups are young", "areas": ["backups"]}]
+    product.write(health_checklist=lists, health_fail_on="never")
+    own = ("--tags", "product,objectives")
+    empty = product.run(*own)
+    assert areas_of(empty)["backups"] == ["critical"] and "no copy at all" in empty.page, empty.output
+
+    add_copy(repository, datetime.now(timezone.utc), Source("shop", "db1", "postgresql", "app"))
+    product.playbooks.write_inventory(
+        {"database": {"db1": {"backup_databases": ["app"]}}, "cache": {"cache1": {"backup_redis": True}}},
+        **{**product.variables, "health_checklist": lists, "health_fail_on": "never", "backup_product": "shop"},
+    )
+    partly = product.run(*own)
+    assert areas_of(partly)["backups"] == ["critical"], partly.output
+    assert "shop redis redis of cache1: the repository has no copy of it" in partly.page, partly.output
+    bad = product.journal("SELECT count(*) FROM findings WHERE check_name = 'list_backups' AND status = 'critical'")
+    assert bad == [(2,)]
+
+    add_copy(repository, datetime.now(timezone.utc), Source("shop", "cache1", "redis", "redis"))
+    assert areas_of(product.run(*own))["backups"] == ["ok"]
 
 
 def test_the_deeper_looks(product: Product) -> None:

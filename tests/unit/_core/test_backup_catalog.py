@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from plugins.module_utils._core.backup import Catalog, Copy, Proof, Source
-from plugins.module_utils._core.backup_catalog import Limits, Look, Policy, newest_copies, report, summary_of_facts
+from plugins.module_utils._core.backup_catalog import (
+    Limits,
+    Look,
+    Policy,
+    expected_sources,
+    newest_copies,
+    report,
+    summary_of_facts,
+)
 from plugins.module_utils._core.result import Decision, Finding
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=timezone.utc)
@@ -89,6 +97,53 @@ def test_other_products_are_left_out() -> None:
     other = copy(999, Source("other", "db1", "postgresql", "app"))
     assert bad(judged([NEW, other], [proof(NEW)], products=("shop",))) == {}
     assert "backup_age" in bad(judged([NEW, other], [proof(NEW)]))
+
+
+@pytest.mark.parametrize(
+    ("copies", "policy", "expected"),
+    [
+        ([], {}, {"copy_missing": "critical"}),
+        ([], {"products": ("shop",)}, {"copy_missing": "critical"}),
+        ([NEW], {"products": ("other",)}, {"copy_missing": "critical"}),
+        ([NEW], {"products": ("other",), "expected": {APP: DAY}}, {"copy_missing": "critical"}),
+        ([], {"judge": False}, {}),
+    ],
+)
+def test_no_backup_at_all_is_never_ok(copies: list[Copy], policy: dict[str, Any], expected: dict[str, str]) -> None:
+    assert bad(judged(copies, [proof(one) for one in copies], **policy)) == expected
+
+
+def test_no_backup_at_all_names_the_product() -> None:
+    assert judged([], [], products=("shop",)).findings[0].msg == "the repository has no copy of shop at all"
+
+
+INVENTORY = {
+    "db1": {"backup_product": "shop", "backup_databases": ["app", "log"], "backup_config": [{"name": "pg"}]},
+    "cache1": {"backup_product": "shop", "backup_redis": True},
+    "app1": {"backup_product": "shop", "backup_redis": False, "backup_uploads": [{"name": "uploads", "paths": ["/x"]}]},
+    "other": {"backup_databases": ["app"], "backup_redis": True},
+    "empty": {"backup_product": "shop", "backup_databases": None},
+}
+
+
+def test_what_the_inventory_wants_copied_is_expected() -> None:
+    found = [tuple(one.values()) for one in expected_sources(INVENTORY, INVENTORY)]
+    assert found == [
+        ("shop", "db1", "postgresql", "app"),
+        ("shop", "db1", "postgresql", "log"),
+        ("shop", "db1", "config", "pg"),
+        ("shop", "cache1", "redis", "redis"),
+        ("shop", "app1", "config", "uploads"),
+    ]
+    assert expected_sources(INVENTORY, ["cache1"]) == [
+        {"product": "shop", "host": "cache1", "kind": "redis", "name": "redis"}
+    ]
+
+
+def test_an_expected_source_of_another_product_says_nothing_when_the_repository_cannot_be_read() -> None:
+    trouble = Finding("repository", "unknown", "no answer", "repository_unreachable")
+    policy = Policy(expected={APP: DAY, Source("other", "db1", "postgresql", "app"): DAY}, products=("shop",))
+    assert len(report(Look(None, (trouble,)), policy, NOW).findings) == 2
 
 
 def test_a_repository_that_could_not_be_read_says_nothing_about_its_sources() -> None:
