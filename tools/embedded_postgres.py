@@ -296,13 +296,13 @@ def template_data_dir(install: Install) -> Path:
     return template
 
 
-def initdb(install: Install, data_dir: Path) -> None:
+def initdb(install: Install, data_dir: Path, *more: str) -> None:
     data_dir.parent.chmod(0o755)
     data_dir.mkdir(mode=0o700)
     give_to_server_account(data_dir)
     options = ["--no-sync", "--encoding=UTF8", "--locale=C", "--auth=trust", f"--username={SUPERUSER}"]
     initdb_program = reachable(install, guarded_run_directory()).bin_dir / "initdb"
-    command: list[str | Path] = [initdb_program, *options, "-D", data_dir]
+    command: list[str | Path] = [initdb_program, *options, *more, "-D", data_dir]
     result = subprocess.run(
         command, cwd="/", env=server_environment(), capture_output=True, text=True, check=False, **server_account()
     )

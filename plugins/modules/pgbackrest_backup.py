@@ -66,7 +66,10 @@ notes:
   - >-
     A failure has C(failure.code): V(pgbackrest_failed), V(archive_not_set), V(archive_timeout), V(lock_busy),
     V(verification_failed), V(command_missing), V(timed_out), V(stopped), V(invalid_value), V(invalid_arguments).
-  - "Values of RV(findings[].check): V(backup_errors)."
+  - >-
+    Values of RV(findings[].check): V(backup_errors), for each backup. A backup with damaged pages (wrong checksums) is
+    V(critical) and not a failure of the module, as pgBackRest makes it all the same; V(unknown) is what pgBackRest does
+    not tell, as usual without data checksums.
 author:
   - The oncall.runbooks maintainers (@oncall-runbooks)
 """

@@ -222,6 +222,16 @@ def _age(check: str, what: str, backups: list[Backup], limit: float, now: dateti
     return Finding(check, CRITICAL if age > limit else OK, text, round(age), "s", critical=limit)
 
 
+def pages_finding(stanza: str, backup: Backup) -> Finding:
+    """Return whether a backup that was just made holds damaged pages, which pgBackRest copies without a failure."""
+    where = f"stanza {stanza}, repository {backup.repository}, {backup.label}"
+    if backup.error is None:
+        return Finding("backup_errors", UNKNOWN, f"{where}: pgBackRest does not say whether pages were damaged")
+    if backup.error:
+        return Finding("backup_errors", CRITICAL, f"{where}: pages of the database have wrong checksums", backup.label)
+    return Finding("backup_errors", OK, f"{where}: no page with a wrong checksum was seen", backup.label)
+
+
 def _errors(where: str, backups: list[Backup]) -> Finding:
     bad = [backup.label for backup in backups if backup.error]
     if bad:

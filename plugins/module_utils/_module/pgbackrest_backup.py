@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Iterator, Optional
 
 from .._core.errors import OpsError, VerificationFailed
-from .._core.pgbackrest import Backup, Ran, Stanza
+from .._core.pgbackrest import Backup, Ran, Stanza, pages_finding
 from .._core.pgbackrest_schedule import (
     STANZA_STEP,
     Due,
@@ -24,7 +24,7 @@ from .._core.pgbackrest_schedule import (
     new_backup,
     new_stanza,
 )
-from .._core.result import CRITICAL, OK, SKIPPED, Action, Decision, Finding, Outcome, Step, render_outcome
+from .._core.result import SKIPPED, Action, Decision, Outcome, Step, render_outcome
 from .._core.units import count_of, human_size, parse_duration, rfc3339
 from .._io.pgbackrest import PgBackRest
 from .._io.workspace import Stopped, ends_in_order
@@ -164,7 +164,7 @@ class PgBackRestBackup(Operation):
     def _outcome(self, decision: Decision, steps: Steps, made: dict[int, Backup]) -> Outcome:
         done = {step.id for step in steps.done}
         missing = [Step(action.id, SKIPPED, 0.0, "not begun") for action in decision.plan if action.id not in done]
-        findings = [_pages(self._name, backup) for backup in made.values()]
+        findings = [pages_finding(self._name, backup) for backup in made.values()]
         return Outcome(
             f"stanza {self._name}: {count_of(len(made), 'backup')} made" if self._due else decision.msg,
             (*steps.done, *missing),
@@ -172,13 +172,6 @@ class PgBackRestBackup(Operation):
             after={**_shown(self._before), **{f"repository {key}": one.label for key, one in made.items()}},
             extra={"backups": [_entry(one, made.get(one.repository)) for one in self._due]},
         )
-
-
-def _pages(stanza: str, backup: Backup) -> Finding:
-    where = f"stanza {stanza}, repository {backup.repository}, {backup.label}"
-    if backup.error:
-        return Finding("backup_errors", CRITICAL, f"{where}: pages of the database have wrong checksums", backup.label)
-    return Finding("backup_errors", OK, f"{where}: no page with a wrong checksum was seen", backup.label)
 
 
 def _entry(one: Due, backup: Optional[Backup]) -> dict[str, Any]:

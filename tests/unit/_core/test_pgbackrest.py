@@ -14,6 +14,7 @@ from plugins.module_utils._core.pgbackrest import (
     Ran,
     findings,
     lag_bytes,
+    pages_finding,
     parse_info,
     verify_finding,
 )
@@ -159,3 +160,9 @@ def test_the_archiver_is_judged(archiver: Archiver, expected: dict[str, str]) ->
     found = {one.check: one.status for one in findings(facts, LIMITS, NOW)}
     fine = dict.fromkeys(("archiver", "archive_lag", "stanza_database"), "ok")
     assert {key: found[key] for key in fine} == {**fine, **expected}
+
+
+@pytest.mark.parametrize(("error", "status"), [(True, "critical"), (False, "ok"), (None, "unknown")])
+def test_a_backup_of_which_nobody_says_that_its_pages_are_whole_is_not_ok(error: bool | None, status: str) -> None:
+    (stanza,) = parse_info(info(backup("F", 1, error=error)))
+    assert pages_finding("shop", stanza.backups[0]).status == status
