@@ -23,4 +23,5 @@ class FilterModule:
             point_in_time.point_in_time_obstacles,
             point_in_time.point_in_time_restore,
             point_in_time.newest_kept,
+            point_in_time.point_in_time_undo_obstacles,
         )

@@ -11,8 +11,10 @@ Which options of ``pgbackrest restore`` go with which type is what pgBackRest 2.
 
 from __future__ import annotations
 
+import base64
 import re
 import shlex
+import struct
 from pathlib import PurePosixPath
 from typing import Any, Iterable, List, Mapping, Sequence
 
@@ -23,7 +25,7 @@ from .units import human_size
 WITHOUT_TARGET = ("immediate", "default")
 EXCLUSIVE = ("time", "lsn", "xid")
 _SPARE = 1.1  # the state aside grows while it replays
-_KEPT = re.compile(r"\.before-\d{14}")
+_MOMENT = re.compile(r"\d{14}")
 
 
 def point_in_time_target(target: str, at: str, type: str) -> str:
@@ -60,12 +62,12 @@ def point_in_time_mistakes(wanted: Mapping[str, Any]) -> List[str]:
 
 
 def point_in_time_obstacles(
-    stanzas: Iterable[Mapping[str, Any]], data_dir: str, paths: Iterable[str], free_bytes: int
+    stanzas: Sequence[Mapping[str, Any]], data_dir: str, paths: Iterable[str], free_bytes: int, control: str
 ) -> List[str]:
     """Return why a backup cannot take the place of a data directory, for people.
 
     ``stanzas`` are those of pgbackrest_info, ``paths`` what is in the data directory and in its ``pg_tblspc``,
-    ``free_bytes`` the room beside it.
+    ``free_bytes`` the room beside it, ``control`` its ``global/pg_control`` in base64.
     """
     sizes = [int(backup["size_bytes"]) for stanza in stanzas for backup in stanza["backups"]]
     needed = int(max(sizes, default=0) * _SPARE)
@@ -76,6 +78,8 @@ def point_in_time_obstacles(
         found.append("there is no backup to begin with")
     if "PG_VERSION" not in names:
         found.append(f"{data_dir} is no data directory")
+    elif sizes:
+        found += _of_another_server(stanzas, data_dir, control)
     if "standby.signal" in names:
         found.append(f"{data_dir} is that of a standby")
     if any(path.parent.name == "pg_tblspc" for path in here):
@@ -84,6 +88,27 @@ def point_in_time_obstacles(
         free = human_size(free_bytes)
         found.append(f"not enough space: {human_size(needed)} are needed beside {data_dir}, {free} are free")
     return found
+
+
+def _of_another_server(stanzas: Sequence[Mapping[str, Any]], data_dir: str, control: str) -> List[str]:
+    own = system_identifier(control)
+    if not own:
+        return [f"whether the backups are of this server cannot be told: {data_dir}/global/pg_control cannot be read"]
+    theirs = [f"{stanza['name']} is of {stanza['systems'][-1]}" for stanza in stanzas if stanza["systems"][-1] != own]
+    return [f"the backups are of another server: stanza {text}, {data_dir} is of {own}" for text in theirs]
+
+
+def system_identifier(control: str) -> str:
+    """Return the system identifier in a ``pg_control`` (the file in base64), empty when it is too short to have one.
+
+    The file begins with it, in the byte order of its machine. The version of the file comes next, a small number in
+    that order and a large one in the other (PostgreSQL's ``catalog/pg_control.h``).
+    """
+    head = base64.b64decode(control)[:12]
+    if len(head) < 12:
+        return ""
+    order = "<" if struct.unpack_from("<I", head, 8)[0] < 0x10000 else ">"
+    return str(struct.unpack_from(order + "Q", head)[0])
 
 
 def point_in_time_restore(wanted: Mapping[str, Any], aside: str) -> List[str]:
@@ -117,6 +142,27 @@ def newest_kept(paths: Sequence[str], data_dir: str) -> str:
     >>> newest_kept(["/d/main.before-20260918040000", "/d/main.before-upgrade"], "/d/main")
     '/d/main.before-20260918040000'
     """
-    return max(
-        (path for path in paths if path.startswith(data_dir) and _KEPT.fullmatch(path[len(data_dir) :])), default=""
-    )
+    return _newest(paths, f"{data_dir}.before-")
+
+
+def point_in_time_undo_obstacles(paths: Sequence[str], data_dir: str, force: bool) -> List[str]:
+    """Return why the newest kept state is not put back, for people; ``paths`` is what is beside the data directory.
+
+    A kept state stays when its recovery was good. So it is the one to go back to only as long as the newest recovery
+    of all is the one that kept it: not after that was undone, nor after one that did not come about.
+    """
+    kept, undone = newest_kept(paths, data_dir), _newest(paths, f"{data_dir}.undone-")
+    if not kept:
+        return [f"there is no {data_dir}.before-<time> to go back to"]
+    since = []
+    if undone[-14:] > kept[-14:]:
+        since.append(f"the newest recovery was undone already, {undone} is what it brought")
+    if f"{data_dir}.aside" in paths:
+        since.append(f"a recovery did not come to its end, {data_dir}.aside is what it left")
+    if not since or force:
+        return []
+    return [*since, f"{kept} is from before an older recovery; -e point_in_time_force=true puts that back all the same"]
+
+
+def _newest(paths: Iterable[str], head: str) -> str:
+    return max((path for path in paths if path.startswith(head) and _MOMENT.fullmatch(path[len(head) :])), default="")

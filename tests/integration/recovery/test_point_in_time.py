@@ -122,6 +122,13 @@ def test_the_server_goes_back_and_forth(product: Product) -> None:
     assert product.rows() == ["before", "damage"]
     assert len(list(server.data_dir.parent.glob("data.undone-*"))) == 1
 
+    older = server.data_dir.with_name("data.before-20260101000000")
+    older.mkdir()
+    again = product.run(BACK, "-e", "confirm=db1")
+    assert again.rc != 0 and "was undone already" in again.page and older.is_dir(), again.output
+    assert again.step("db1", "preflight")["status"] == "failed", again.output
+    assert product.rows() == ["before", "damage"]
+
 
 def test_the_end_of_the_backup_is_a_target_without_a_name(product: Product) -> None:
     execute(product.server, "INSERT INTO log VALUES ('now')")
@@ -139,6 +146,23 @@ def test_a_target_that_is_never_reached_leaves_the_server_as_it_was(product: Pro
     assert failed.rc != 0 and "as it was before" in failed.output, failed.output
     assert product.rows() == ["now"]
     assert not list(product.server.data_dir.parent.glob("data.before-*"))
+
+    older = product.server.data_dir.with_name("data.before-20260101000000")
+    older.mkdir()
+    undo = product.run(BACK, "-e", "confirm=db1")
+    assert undo.rc != 0 and "did not come to its end" in undo.page and older.is_dir(), undo.output
+    assert product.rows() == ["now"]
+    forced = product.run(BACK, "-e", "confirm=db1", "-e", "point_in_time_force=true", "--check")
+    assert forced.rc == 0 and older.name in forced.output, forced.output
+
+
+def test_the_backups_of_another_server_never_take_its_place(product: Product) -> None:
+    other = Server(npm_install(RELEASE), own_identity=True)
+    place = ("-e", f"point_in_time_data_dir={other.data_dir}")
+    run = product.run(FORTH, "-e", "target_type=immediate", "-e", "confirm=db1", "--check", *place)
+    other.remove()
+    assert run.rc != 0 and "the backups are of another server" in run.page, run.output
+    assert run.steps("db1") == ["preflight"], run.output
 
 
 def test_a_server_that_was_not_stopped_keeps_its_directory(product: Product) -> None:

@@ -17,6 +17,7 @@ from tests.support.servers import Database, client_bin_dir
 
 FORTH = "playbooks/recovery/restore-database.yml"
 BACK = "playbooks/recovery/undo-restore.yml"
+CLEAN = "playbooks/recovery/clean-restores.yml"
 
 
 class Product:
@@ -98,6 +99,57 @@ def test_a_time_without_a_copy_is_told_and_nothing_is_touched(product: Product) 
     run = product.run(FORTH, "-e", f"confirm={product.database.name}", "-e", "at=20200101-000000")
     assert run.rc != 0 and "no_copy_old_enough" in run.output, run.output
     assert product.rows() == 100
+
+
+def test_what_restores_kept_is_dropped_when_it_is_old_and_the_last_one_only_on_request(product: Product) -> None:
+    name, server = product.database.name, Database(product.database.server, "postgres")
+    confirm, now = ("-e", f"confirm={name}"), ("-e", "recovery_keep=0s")
+
+    def beside() -> list[str]:
+        names = server.fetch("SELECT datname FROM pg_database WHERE datname LIKE %s ORDER BY 1", f"{name}\\_%")
+        return [one for (one,) in names]
+
+    for playbook in (FORTH, BACK, FORTH):
+        run = product.run(playbook, *confirm)
+        assert run.rc == 0, run.output
+    left = beside()
+    assert len(left) == 2, left
+
+    week = product.run(CLEAN, *confirm)
+    assert week.rc == 0 and beside() == left, week.output
+    unconfirmed = product.run(CLEAN, "-e", f"database={name}", *now)
+    assert unconfirmed.rc != 0 and "confirm" in unconfirmed.page and beside() == left, unconfirmed.output
+    check = product.run(CLEAN, *confirm, *now, "--check")
+    assert check.rc == 0 and check.step("db1", "act")["planned"] == 1 and beside() == left, check.output
+
+    went = product.run(CLEAN, *confirm, *now)
+    assert went.rc == 0, went.output
+    (last,) = beside()
+    assert last in left and product.run(BACK, *confirm, "--check").step("db1", "act")["planned"] >= 1
+    all_of_it = product.run(CLEAN, *confirm, *now, "-e", "recovery_keep_last=false")
+    assert all_of_it.rc == 0 and beside() == [] and product.rows() == 500, all_of_it.output
+
+
+def test_a_copy_goes_into_another_database_that_is_confirmed_by_its_own_name(product: Product) -> None:
+    name = product.database.name
+    other = f"{name}_then"
+    wanted = ("-e", f"database={name}", "-e", f"recovery_target={other}")
+    wrong = product.run(FORTH, *wanted, "-e", f"confirm={name}")
+    assert wrong.rc != 0 and f"confirm: {other}" in wrong.output, wrong.output
+    went = product.run(FORTH, *wanted, "-e", f"confirm={other}")
+    assert went.rc == 0 and product.rows() == 100, went.output
+    assert Database(product.database.server, other).fetch("SELECT count(*) FROM orders")[0][0] == 500
+
+
+@pytest.mark.parametrize("playbook", [FORTH, BACK, CLEAN])
+def test_a_server_that_is_not_the_one_of_the_inventory_is_left_alone(product: Product, playbook: str) -> None:
+    chosen = ("-e", f"confirm={product.database.name}", "--check")
+    run = product.run(playbook, *chosen, "-e", "recovery_fingerprint=7000000000000000001")
+    assert run.rc != 0 and "fingerprint_mismatch" in run.output, run.output
+    ((own,),) = product.database.fetch("SELECT system_identifier::text FROM pg_control_system()")
+    same = product.run(playbook, *chosen, "-e", f'{{"recovery_fingerprint": {{"system_identifier": "{own}"}}}}')
+    assert "fingerprint_mismatch" not in same.output, same.output
+    assert same.rc == 0 or "no_kept_database" in same.output, same.output
 
 
 def playbooks_of(folder: Path, group: str, host: str, repository: TestRepository, **variables: Any) -> Playbooks:

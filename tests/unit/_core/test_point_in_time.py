@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import shlex
+import struct
 from typing import Any
 
 import pytest
@@ -14,6 +16,8 @@ from plugins.module_utils._core.point_in_time import (
     point_in_time_obstacles,
     point_in_time_restore,
     point_in_time_target,
+    point_in_time_undo_obstacles,
+    system_identifier,
 )
 
 WANTED: dict[str, Any] = {
@@ -30,7 +34,10 @@ WANTED: dict[str, Any] = {
     "stop_command": ["systemctl", "stop", "postgresql"],
     "start_command": ["systemctl", "start", "postgresql"],
 }
-STANZAS = [{"backups": [{"size_bytes": 1000}, {"size_bytes": 900}]}, {"backups": []}]
+OWN, OTHER = "7575757575757575757", "7000000000000000001"
+STANZAS = [{"name": "shop", "systems": [OTHER, OWN], "backups": [{"size_bytes": 1000}, {"size_bytes": 900}]}]
+NOTHING = [{"name": "shop", "systems": [OTHER], "backups": []}]
+FOREIGN = [{**STANZAS[0], "systems": [OWN, OTHER]}]
 FILES = ["/data/main/PG_VERSION", "/data/main/base"]
 
 
@@ -90,7 +97,9 @@ def test_mistakes_are_all_named(changes: dict[str, Any], said: list[str]) -> Non
     [
         (STANZAS, FILES, 1101, []),
         (STANZAS, FILES, 1100, ["not enough space"]),
-        ([{"backups": []}], FILES, 5000, ["no backup"]),
+        (NOTHING, FILES, 5000, ["no backup"]),
+        (FOREIGN, FILES, 5000, [f"stanza shop is of {OTHER}, /data/main is of {OWN}"]),
+        (FOREIGN, FILES, 0, ["of another server", "not enough space"]),
         ([], FILES, 5000, ["no backup"]),
         (STANZAS, ["/data/main/base"], 5000, ["no data directory"]),
         (STANZAS, ["/data/main/pg_tblspc/PG_VERSION"], 5000, ["no data directory", "tablespaces"]),
@@ -101,8 +110,25 @@ def test_mistakes_are_all_named(changes: dict[str, Any], said: list[str]) -> Non
     ],
 )
 def test_obstacles_are_all_named(stanzas: list[Any], paths: list[str], free: int, said: list[str]) -> None:
-    found = point_in_time_obstacles(stanzas, "/data/main", paths, free)
+    found = point_in_time_obstacles(stanzas, "/data/main", paths, free, control(OWN))
     assert len(found) == len(said) and all(part in text for part, text in zip(said, found, strict=True)), found
+
+
+def control(identifier: str, order: str = "<") -> str:
+    """Return what slurp returns of a pg_control of PostgreSQL 18, cut short."""
+    return base64.b64encode(struct.pack(f"{order}QII", int(identifier), 1800, 202506291)).decode()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_server_is_known_by_the_first_bytes_of_its_control_file_on_every_machine(order: str) -> None:
+    assert system_identifier(control(OWN, order)) == OWN
+
+
+@pytest.mark.parametrize("content", ["", base64.b64encode(b"12345678").decode()])
+def test_a_server_that_cannot_be_told_is_not_replaced(content: str) -> None:
+    assert system_identifier(content) == ""
+    (found,) = point_in_time_obstacles(STANZAS, "/data/main", FILES, 5000, content)
+    assert "cannot be told" in found and "/data/main/global/pg_control" in found
 
 
 def test_the_command_restores_aside_and_leads_to_the_server_s_own_directory() -> None:
@@ -151,3 +177,26 @@ def test_only_what_a_recovery_kept_is_put_back() -> None:
     others = ["/d/main.before-upgrade", "/d/other.before-20270101000000", "/d/main.before-202701010000001"]
     assert newest_kept([*others, *kept], "/d/main") == kept[0]
     assert newest_kept(others, "/d/main") == ""
+
+
+MONDAY, THURSDAY = "20260914040000", "20260917040000"
+
+
+@pytest.mark.parametrize(
+    ("beside", "said"),
+    [
+        ([f"before-{MONDAY}"], []),
+        ([f"before-{MONDAY}", f"undone-{THURSDAY}"], ["undone already", f"/d/main.before-{MONDAY} is from before an"]),
+        ([f"before-{THURSDAY}", f"undone-{MONDAY}"], []),
+        ([f"before-{MONDAY}", "aside"], ["/d/main.aside is what it left", "point_in_time_force=true"]),
+        ([f"before-{MONDAY}", f"undone-{THURSDAY}", "aside"], ["undone already", "aside", "force"]),
+        ([f"before-{MONDAY}", "undone-by-hand"], []),
+        (["before-upgrade"], ["there is no /d/main.before-<time>"]),
+        ([], ["there is no"]),
+    ],
+)
+def test_a_recovery_that_was_good_is_not_undone(beside: list[str], said: list[str]) -> None:
+    paths = [f"/d/main.{name}" for name in beside]
+    found = point_in_time_undo_obstacles(paths, "/d/main", False)
+    assert len(found) == len(said) and all(part in text for part, text in zip(said, found, strict=True)), found
+    assert bool(point_in_time_undo_obstacles(paths, "/d/main", True)) is (newest_kept(paths, "/d/main") == "")
