@@ -134,7 +134,7 @@ TAKEN = {
 }
 PREVIOUS = {"at": "2026-01-01T00:00:00Z"}
 # Since when they are counted stands there too.
-COUNTED = {"deadlocks", "temp_bytes", "cache_hit", "rollbacks", "transactions", "transaction_spike"}
+COUNTED = {"deadlocks", "temp_bytes", "cache_hit", "rollbacks", "transactions", "transaction_spike", "query_mean"}
 YOUNG = {"archiver", "checkpoints", "rollbacks", "cache_hit"}  # too little happened on a server of a minute
 ALSO = {  # what else is read there
     "activity": {"invalid_indexes"},
