@@ -180,6 +180,11 @@ def test_redis_comes_back_and_goes_again(tmp_path: Path) -> None:
         )  # fmt: skip
         unconfirmed = playbooks.run("playbooks/recovery/restore-redis.yml")
         assert unconfirmed.rc != 0 and "confirm" in unconfirmed.output and keys_of(server) == 1, unconfirmed.output
+        elsewhere = ("-e", "recovery_source_host=cache-staging", "-e", "confirm=cache-staging")
+        for playbook in ("restore-redis", "undo-restore-redis"):
+            staging = playbooks.run(f"playbooks/recovery/{playbook}.yml", *elsewhere)
+            assert staging.rc != 0 and "confirm=cache1" in staging.output and keys_of(server) == 1, staging.output
+            assert "not started" in staging.output
         confirm = ("-e", "confirm=cache1")
         check = playbooks.run("playbooks/recovery/restore-redis.yml", *confirm, "--check", "--diff")
         assert check.rc == 0 and check.step("cache1", "act")["planned"] >= 1 and keys_of(server) == 1, check.output
@@ -187,6 +192,9 @@ def test_redis_comes_back_and_goes_again(tmp_path: Path) -> None:
         assert went.rc == 0 and keys_of(server) == KEYS, went.output
         back = playbooks.run("playbooks/recovery/undo-restore-redis.yml", *confirm)
         assert back.rc == 0 and keys_of(server) == 1, back.output
+        server.client().set("since the undo", "then")
+        again = playbooks.run("playbooks/recovery/undo-restore-redis.yml", *confirm)
+        assert again.rc == 0 and keys_of(server) == 2, again.output
 
 
 def test_files_come_back_and_go_again(tmp_path: Path) -> None:
@@ -202,20 +210,12 @@ def test_files_come_back_and_go_again(tmp_path: Path) -> None:
     chosen = ("-e", "files=shop", "-e", "confirm=app1")
     unconfirmed = playbooks.run(restore, *chosen[:2])
     assert unconfirmed.rc != 0 and (files / "env").read_text() == "spoilt", unconfirmed.output
+    for playbook in (restore, undo):
+        staging = playbooks.run(playbook, *chosen[:2], "-e", "recovery_source_host=app2", "-e", "confirm=app2")
+        assert staging.rc != 0 and "confirm=app1" in staging.output and "not started" in staging.output, staging.output
     check = playbooks.run(restore, *chosen, "--check", "--diff")
     assert check.rc == 0 and (files / "env").read_text() == "spoilt", check.output
     went = playbooks.run(restore, *chosen)
     assert went.rc == 0 and (files / "env").read_text() == "good", went.output
     back = playbooks.run(undo, *chosen)
     assert back.rc == 0 and (files / "env").read_text() == "spoilt", back.output
-        elsewhere = ("-e", "recovery_source_host=cache-staging", "-e", "confirm=cache-staging")
-        for playbook in ("restore-redis", "undo-restore-redis"):
-            staging = playbooks.run(f"playbooks/recovery/{playbook}.yml", *elsewhere)
-            assert staging.rc != 0 and "confirm=cache1" in staging.output and keys_of(server) == 1, staging.output
-            assert "not started" in staging.output
-        server.client().set("since the undo", "then")
-        again = playbooks.run("playbooks/recovery/undo-restore-redis.yml", *confirm)
-        assert again.rc == 0 and keys_of(server) == 2, again.output
-    for playbook in (restore, undo):
-        staging = playbooks.run(playbook, *chosen[:2], "-e", "recovery_source_host=app2", "-e", "confirm=app2")
-        assert staging.rc != 0 and "confirm=app1" in staging.output and "not started" in staging.output, staging.output
