@@ -63,7 +63,10 @@ options:
     description:
       - Make the replicas that follow the target masters first, so that they keep what they have. Without it a target
         with replicas is refused.
-      - They do not follow again by themselves. With Sentinel or in a cluster stop that management first.
+      - When the restore fails they are made to follow again, provided that the server serves what it served; the message
+        names those that do not. After a restore, and after its undo, they do not follow again by themselves, as they may
+        have been written to; the undo names those that follow nobody in a critical finding. With Sentinel or in a
+        cluster stop that management first.
     type: bool
     default: false
   systemd_unit:

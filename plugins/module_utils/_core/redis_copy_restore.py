@@ -14,7 +14,7 @@ server would start empty.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Optional, Tuple
+from typing import Any, Optional, Sequence, Tuple
 
 from .backup import Copy
 from .config_copy_restore import already_undone
@@ -60,6 +60,12 @@ class Replica:
     host: str
     port: int
 
+    @classmethod
+    def of(cls, label: str) -> Replica:
+        """Return the one that a label names."""
+        host, _colon, port = label.rpartition(":")
+        return cls(host, int(port))
+
     def label(self) -> str:
         """Return it for messages."""
         return f"{self.host}:{self.port}"
@@ -88,7 +94,8 @@ class LiveServer:
 class RestoreRecord:
     """What a restore did, kept in the server's folder; it is what an undo reads.
 
-    ``moved`` are the names that were there before, ``placed`` those that the restore put there.
+    ``moved`` are the names that were there before, ``placed`` those that the restore put there. ``fenced`` are the
+    replicas that were made masters, ``masters`` whom each had followed, as REPLICAOF has it ("host port").
     """
 
     id: str
@@ -100,6 +107,7 @@ class RestoreRecord:
     placed: Tuple[str, ...]
     keys_before: Optional[int]
     fenced: Tuple[str, ...] = ()
+    masters: Tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Return the text of the record."""
@@ -119,6 +127,7 @@ def read_record(text: str) -> RestoreRecord:
     data = unseal(text, RECORD_FORMAT)
     try:
         lists = {name: tuple(data[name]) for name in ("moved", "placed", "fenced")}
+        lists["masters"] = tuple(data.get("masters", ()))  # older records have none
         if any("/" in name or name in ("", ".", "..") for name in lists["moved"] + lists["placed"]):
             raise ValueError("a name that is none")
         return RestoreRecord(**{**data, **lists})
@@ -178,11 +187,11 @@ def plan_restore(
         Action("prove", "load", "throwaway redis-server", "what does not load here is not put there"),
     ]
     if live.running:
+        plan.append(Action("keep", "save", live.directory, "writers wait; the undo needs what is in memory", "BGSAVE"))
         for one in live.replicas:
             plan.append(
                 Action(f"fence:{one.label()}", "fence", one.label(), "it keeps what it has", "REPLICAOF NO ONE")
             )
-        plan.append(Action("keep", "save", live.directory, "writers wait; the undo needs what is in memory", "BGSAVE"))
         plan.append(Action("stop", "stop", f"port {live.port}", "a server overwrites its files", commands[0]))
     plan.append(Action("place", "rename", live.directory, f"{names}: the present ones are kept aside"))
     plan.append(Action("start", "start", f"port {live.port}", "it loads the copy", commands[1]))
@@ -234,6 +243,11 @@ def check_commands(stop: list[str], start: list[str], unit: str) -> tuple[list[s
             hint="give systemd_unit, or stop_command and start_command as lists",
         )
     return stop, start
+
+
+def tell_detached(detached: Sequence[Tuple[Replica, str]]) -> str:
+    """Return which replicas follow nobody, each with the command that makes it follow again whom it followed."""
+    return ", ".join(f"{replica.label()} (REPLICAOF {master})" for replica, master in detached)
 
 
 def summary_of(record: RestoreRecord) -> dict[str, Any]:

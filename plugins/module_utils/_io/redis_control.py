@@ -83,18 +83,39 @@ class RedisControl:
         modern = int(str(info["redis_version"]).split(".", 1)[0]) >= _MULTIPART
         return AofLayout((self.server.setting("appenddirname") or "appendonlydir") if modern else "", name)
 
-    def fence(self, replica: Replica) -> None:
-        """Make a replica a master, so that it keeps what it has.
+    def fence(self, replica: Replica) -> str:
+        """Make a replica a master, so that it keeps what it has; return whom it followed, as REPLICAOF has it.
 
         Raises:
             RedisFailed: it cannot be reached with the same credentials.
             PreconditionFailed: it still follows somebody.
         """
-        target = replace(self.server.target, host=replica.host, port=replica.port, unix_socket="")
-        with RedisServer(target) as server:
+        with self._of(replica) as server:
+            before = server.info("replication")
             server.call("REPLICAOF", "NO", "ONE")
             if server.info("replication")["role"] != "master":
                 raise PreconditionFailed(f"replica {replica.label()} goes on following", code="replicas_attached")
+        return f"{before.get('master_host', '?')} {before.get('master_port', '?')}"
+
+    def attach(self, replica: Replica, master: str) -> None:
+        """Make a fenced replica follow again; what it holds is thrown away for what its master holds.
+
+        Raises:
+            RedisFailed: it cannot be reached.
+        """
+        with self._of(replica) as server:
+            server.call("REPLICAOF", *master.split(" "))
+
+    def is_detached(self, replica: Replica) -> bool:
+        """Tell whether a replica follows nobody, or cannot be asked."""
+        try:
+            with self._of(replica) as server:
+                return bool(server.info("replication")["role"] == "master")
+        except RedisFailed:
+            return True
+
+    def _of(self, replica: Replica) -> RedisServer:
+        return RedisServer(replace(self.server.target, host=replica.host, port=replica.port, unix_socket=""))
 
     def keep(self, live: LiveServer, seconds: float) -> int:
         """Let writers wait and write what is in memory to the disk; return the number of keys.

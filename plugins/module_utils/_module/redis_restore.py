@@ -19,6 +19,7 @@ from .._core.redact import printable
 from .._core.redis_copy import RDB_FILE, RedisManifest, read_redis_manifest
 from .._core.redis_copy_restore import (
     BEGUN,
+    Replica,
     RestorePolicy,
     RestoreRecord,
     check_commands,
@@ -26,6 +27,7 @@ from .._core.redis_copy_restore import (
     plan_undo,
     refuse,
     summary_of,
+    tell_detached,
 )
 from .._core.result import CRITICAL, OK, UNKNOWN, WARNING, Action, Decision, Finding, Outcome, worst
 from .._core.units import human_size, parse_duration, rfc3339
@@ -128,6 +130,7 @@ class RedisRestore(Operation):
         self._server = RedisServer(redis_target(params))
         self._control, self._shown = _control(task, self._server)
         self._policy = RestorePolicy(params["source_host"], params["fence_replicas"], params["other_place"])
+        self._serves_old = True
 
     def decide(self) -> Decision:
         """Look at the target and the copy; refuse what must not be overwritten."""
@@ -138,16 +141,16 @@ class RedisRestore(Operation):
         self._copy, self.unreadable = choose_copy(self._restic, params, REDIS)
         manifest = read_redis_manifest(self._restic.read_file(self._copy.id, f"/{MANIFEST}"))
         refuse(self._policy, self._live, manifest)
-        findings = self._as_wanted(manifest)
-        if findings:
+        findings = self._compared(manifest)
+        if findings and worst(one.status for one in findings) == OK:
             msg = f"the server holds the copy of {rfc3339(self._copy.taken)} already"
             keys = {"keys": self._live.keys, "copy": self._copy.id[:8]}
             return Decision(msg, findings=findings, before=keys, after=keys)
         self._examiner = _examiner(self._task, self._restic)
-        return plan_restore(self._copy, target_host_of(params), self._live, self._shown, ())
+        return plan_restore(self._copy, target_host_of(params), self._live, self._shown, findings)
 
-    def _as_wanted(self, manifest: RedisManifest) -> tuple[Finding, ...]:
-        """Return the findings that say that this very copy was restored and is still all there; none otherwise."""
+    def _compared(self, manifest: RedisManifest) -> tuple[Finding, ...]:
+        """Return how much of this very copy is still there, when it is the one that was restored; nothing otherwise."""
         record = self._place.newest_record(standing=True)
         if record is not None and record.state == BEGUN:
             raise PreconditionFailed(
@@ -157,8 +160,7 @@ class RedisRestore(Operation):
             )
         if record is None or record.copy != self._copy.id or not self._live.running:
             return ()
-        findings = self._control.compare(manifest)
-        return findings if worst(one.status for one in findings) == OK else ()
+        return self._control.compare(manifest)
 
     def apply(self, decision: Decision) -> Outcome:
         """Carry out the plan; once the server is stopped, a failure puts the old data back."""
@@ -174,16 +176,47 @@ class RedisRestore(Operation):
                 note.detail = f"{examined.loaded.total if examined.loaded else None} keys"
             record = self._record()
             with self._prepared(record, path), self._waiting_writers():
-                self._fence(steps)
-                record = self._stop(steps, record)
-                findings = self._replace(steps, record, manifest)
+                record = self._keep(steps, record)
+                with self._fenced(steps) as fenced:
+                    self._stop(steps)
+                    record = replace(
+                        record,
+                        moved=self._place.present(self._live),
+                        fenced=tuple(replica.label() for replica, _master in fenced),
+                        masters=tuple(master for _replica, master in fenced),
+                    )
+                    findings = self._replace(steps, record, manifest)
         return self._outcome(decision, steps, record, findings)
 
-    def _fence(self, steps: Steps) -> None:
-        for replica in self._live.replicas:
-            with steps.doing(f"fence:{replica.label()}") as note:
-                self._control.fence(replica)
-                note.detail = f"is a master now; it follows again with REPLICAOF <this host> {self._live.port}"
+    @contextlib.contextmanager
+    def _fenced(self, steps: Steps) -> Iterator[list[tuple[Replica, str]]]:
+        """Make the replicas masters, and after a failure replicas again, where the server serves what it served."""
+        fenced: list[tuple[Replica, str]] = []
+        try:
+            for replica in self._live.replicas:
+                with steps.doing(f"fence:{replica.label()}") as note:
+                    fenced.append((replica, self._control.fence(replica)))
+                    note.detail = f"is a master now; it follows again with REPLICAOF {fenced[-1][1]}"
+            yield fenced
+        except OpsError as error:
+            self._attach(fenced, error)
+            raise
+
+    def _attach(self, fenced: list[tuple[Replica, str]], error: OpsError) -> None:
+        left = []
+        safe = self._serves_old and bool(fenced) and self._control.is_there(self._place)
+        for replica, master in fenced:
+            try:
+                if safe:
+                    self._control.attach(replica, master)
+            except OpsError:
+                left.append((replica, master))
+        left = left if safe else fenced
+        back = ", ".join(one[0].label() for one in fenced if one not in left)
+        error.message += f"; replicas follow again: {back}" if back else ""
+        if left:
+            error.message += f"; replicas follow nobody, bring them back by hand: {tell_detached(left)}"
+            error.details = {**error.details, "detached": [one[0].label() for one in left]}
 
     def _record(self) -> RestoreRecord:
         now = self._task.clock.now()
@@ -196,7 +229,6 @@ class RedisRestore(Operation):
             moved=self._place.present(self._live),
             placed=self._live.entries(),
             keys_before=self._live.keys,
-            fenced=tuple(one.label() for one in self._live.replicas),
         )
 
     @contextlib.contextmanager
@@ -218,7 +250,7 @@ class RedisRestore(Operation):
                 self._control.resume()
             raise
 
-    def _stop(self, steps: Steps, record: RestoreRecord) -> RestoreRecord:
+    def _keep(self, steps: Steps, record: RestoreRecord) -> RestoreRecord:
         if not self._live.running:
             if self._control.is_there(self._place):
                 raise PreconditionFailed(f"a server works in {self._place.directory}", code="target_in_use")
@@ -227,11 +259,15 @@ class RedisRestore(Operation):
             seconds = parse_duration(self._task.params["start_timeout"], "start_timeout")
             keys = self._control.keep(self._live, seconds)
             note.detail = f"{keys} keys kept"
-        with steps.doing("stop"):
-            self._control.stop(self._place)
-        return replace(record, keys_before=keys, moved=self._place.present(self._live))
+        return replace(record, keys_before=keys)
+
+    def _stop(self, steps: Steps) -> None:
+        if self._live.running:
+            with steps.doing("stop"):
+                self._control.stop(self._place)
 
     def _replace(self, steps: Steps, record: RestoreRecord, manifest: RedisManifest) -> tuple[Finding, ...]:
+        self._serves_old = False
         try:
             with steps.doing("place"):
                 self._place.swap(record)
@@ -260,6 +296,7 @@ class RedisRestore(Operation):
             error.message += f"; putting the old data back failed too: {second.message}"
             error.hint = f"start the server by hand; its old data is in oncall-restore-{record.id}/old"
         else:
+            self._serves_old = True
             error.message += "; the old data is back and the server runs with it"
 
     def _outcome(
@@ -334,8 +371,17 @@ class RedisUndo(Operation):
                 finding = _compare_count(record, self._control.count_keys())
                 note.detail = finding.msg
         after = {"keys": self._control.count_keys(), "copy": None}
-        msg = f"the restore of {record.at} is taken back: {finding.msg}"
-        return Outcome(msg, tuple(steps.done), (finding,), after, {"restore": summary_of(record)})
+        findings = (finding, *self._still_detached(record))
+        msg = f"the restore of {record.at} is taken back: {'; '.join(one.msg for one in findings)}"
+        return Outcome(msg, tuple(steps.done), findings, after, {"restore": summary_of(record)})
+
+    def _still_detached(self, record: RestoreRecord) -> tuple[Finding, ...]:
+        """Name the replicas that the restore made masters; since then they may have been written to."""
+        masters = record.masters or (f"<this host> {self._live.port}",) * len(record.fenced)
+        fenced = zip(map(Replica.of, record.fenced), masters)
+        left = [(replica, master) for replica, master in fenced if self._control.is_detached(replica)]
+        text = f"replicas follow nobody, bring them back by hand: {tell_detached(left)}"
+        return (Finding("replicas", CRITICAL, text, len(left)),) if left else ()
 
     def close(self) -> None:
         """Close the connections."""

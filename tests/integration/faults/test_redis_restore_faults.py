@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from plugins.module_utils._core.errors import PreconditionFailed
 from tests.support.faults import fault
 from tests.support.modules import run_failed, run_ok
 from tests.support.redis_copies import (
@@ -83,6 +84,85 @@ def test_replicas_are_fenced(
     assert result["restore"]["fenced"] == [f"127.0.0.1:{replica.port}"] and result["status"] == "warning"
     assert (keys_of(redis), keys_of(replica)) == (KEYS, KEYS + 1)
     assert replica.client().info("replication")["role"] == "master"
+
+
+def followed_by(redis: TestRedis, make: Callable[..., TestRedis]) -> TestRedis:
+    replica = make("replica", replicaof=f"127.0.0.1 {redis.port}")
+    wait_for(lambda: keys_of(replica) == keys_of(redis), "the replica")
+    return replica
+
+
+def master_of(replica: TestRedis) -> int | None:
+    """Return the port of the server that a replica follows, None when it is a master."""
+    port = replica.client().info("replication").get("master_port")
+    return None if port is None else int(port)
+
+
+@fault("save before a restore of Redis that fails while replicas follow", "redis restore: keep",
+       "the replicas go on following")  # fmt: skip
+def test_the_save_fails(
+    repository: TestRepository, redis: TestRedis, make_redis: Callable[..., TestRedis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = followed_by(redis, make_redis)
+
+    def fails(*_unused: object) -> None:
+        raise PreconditionFailed("BGSAVE failed", code="bgsave_failed")
+
+    monkeypatch.setattr("plugins.module_utils._io.redis_control.save", fails)
+    result = run_failed(RESTORE, live_options(repository, redis, fence_replicas=True))
+    assert result["failure"]["code"] == "bgsave_failed" and master_of(replica) == redis.port
+    assert replica.client().info("replication")["role"] == "slave"
+
+
+@fault("restore of Redis that fails after replicas were made masters", "redis restore: stop, start",
+       "the replicas follow again, and the message says so")  # fmt: skip
+@pytest.mark.parametrize("step", ["stop", "start"])
+def test_the_replicas_of_a_restore_that_failed_follow_again(
+    repository: TestRepository, redis: TestRedis, make_redis: Callable[..., TestRedis], step: str
+) -> None:
+    replica = followed_by(redis, make_redis)
+    marker, start = redis.folder / "second", " ".join(redis.command("start"))
+    once = ["sh", "-c", f"test -e {marker} && exec {start}; touch {marker}; exit 3"]
+    broken = {"stop_command": ["false"]} if step == "stop" else {"start_command": once}
+    redis.client().set("since", 1)
+    result = run_failed(RESTORE, live_options(repository, redis, fence_replicas=True, **broken))
+    label = f"127.0.0.1:{replica.port}"
+    assert result["failure"]["code"] == "command_failed" and f"follow again: {label}" in result["msg"], result
+    assert master_of(replica) == redis.port
+    redis.client().set("and on", 1)
+    wait_for(lambda: keys_of(replica) == keys_of(redis) == KEYS + 2, "the replica to follow again")
+
+
+@fault("restore of Redis that fails, with a replica that cannot be made to follow again", "redis restore: stop",
+       "the message names it and what to do")  # fmt: skip
+def test_a_replica_that_does_not_follow_again_is_named(
+    repository: TestRepository, redis: TestRedis, make_redis: Callable[..., TestRedis]
+) -> None:
+    replica = followed_by(redis, make_redis)
+    stop = ["sh", "-c", f"redis-cli -p {replica.port} shutdown nosave; exit 1"]
+    result = run_failed(RESTORE, live_options(repository, redis, fence_replicas=True, stop_command=stop))
+    label = f"127.0.0.1:{replica.port}"
+    assert f"{label} (REPLICAOF 127.0.0.1 {redis.port})" in result["msg"], result
+    assert result["failure"]["details"]["detached"] == [label]
+
+
+@fault("undo of a restore of Redis that had made replicas masters", "redis restore: undo",
+       "critical: those that follow nobody are named, with what to do")  # fmt: skip
+def test_an_undo_names_replicas_that_follow_nobody(
+    repository: TestRepository, redis: TestRedis, make_redis: Callable[..., TestRedis]
+) -> None:
+    replica = followed_by(redis, make_redis)
+    options = live_options(repository, redis, fence_replicas=True)
+    run_ok(RESTORE, {**options})
+    undone = run_ok(RESTORE, {**options, "state": "undone"})
+    words = f"127.0.0.1:{replica.port} (REPLICAOF 127.0.0.1 {redis.port})"
+    assert undone["status"] == "critical" and words in undone["msg"], undone
+    replica.client().replicaof("127.0.0.1", redis.port)
+    wait_for(lambda: not replica.client().info("replication")["master_sync_in_progress"], "the replica")
+    redis.client().set("since", 1)
+    run_ok(RESTORE, options)
+    replica.client().replicaof("127.0.0.1", redis.port)
+    assert run_ok(RESTORE, {**options, "state": "undone"})["status"] != "critical"
 
 
 @fault("replica as the target of a restore", "redis restore: preflight", REFUSED)

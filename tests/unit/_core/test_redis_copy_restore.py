@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import datetime, timezone
 
@@ -61,7 +62,7 @@ def test_a_server_that_did_not_tell_its_folder_is_known_by_its_port(directory, p
 def test_the_plan_of_a_running_server_keeps_stops_and_fences():
     live = replace(LIVE, replicas=(Replica("r", 1),), aof=AofLayout("appendonlydir", "appendonly.aof"))
     plan = plan_restore(COPY, "c1", live, ("stop it", "start it"), ()).plan
-    assert [one.id for one in plan] == ["fetch", "prove", "fence:r:1", "keep", "stop", "place", "start", "verify"]
+    assert [one.id for one in plan] == ["fetch", "prove", "keep", "fence:r:1", "stop", "place", "start", "verify"]
     assert "dump.rdb, appendonlydir" in plan[5].reason
 
 
@@ -77,7 +78,13 @@ def test_the_rdb_becomes_the_base_of_an_append_only_file():
 
 
 def test_a_record_comes_back_as_it_was():
-    assert read_record(RECORD.to_json()) == RECORD
+    fenced = replace(RECORD, fenced=("r:1", "::1:2"), masters=("m 6379", "m 6379"))
+    for record in (RECORD, fenced):
+        assert read_record(record.to_json()) == record
+    assert [one.label() for one in map(Replica.of, fenced.fenced)] == ["r:1", "::1:2"]
+    older = json.loads(RECORD.to_json())
+    del older["masters"]
+    assert read_record(json.dumps(older)) == RECORD
     for text in ("", "{}", "[]", '{"format": 1, "moved": [], "placed": [], "fenced": []}'):
         with pytest.raises(ValueError):
             read_record(text)
