@@ -107,7 +107,7 @@ EXAMPLES = r"""
 - name: Host is looked at
   oncall.runbooks.host_health_info:
     window: 5s
-    controller_time: "{{ now(utc=true).timestamp() }}"
+    controller_time: "{{ now().timestamp() }}"
   become: true
   register: host
   failed_when: host.status == 'critical'
