@@ -190,6 +190,12 @@ def test_redis_comes_back_and_goes_again(tmp_path: Path) -> None:
         assert check.rc == 0 and check.step("cache1", "act")["planned"] >= 1 and keys_of(server) == 1, check.output
         went = playbooks.run("playbooks/recovery/restore-redis.yml", *confirm)
         assert went.rc == 0 and keys_of(server) == KEYS, went.output
+        server.client().set("by a client", "at work")
+        busy = playbooks.run("playbooks/recovery/restore-redis.yml", *confirm, "--tags", "verify")
+        assert busy.rc == 0, busy.output
+        server.client().flushall()
+        emptied = playbooks.run("playbooks/recovery/restore-redis.yml", *confirm, "--tags", "verify")
+        assert emptied.rc != 0 and "gone since" in emptied.output, emptied.output
         back = playbooks.run("playbooks/recovery/undo-restore-redis.yml", *confirm)
         assert back.rc == 0 and keys_of(server) == 1, back.output
         server.client().set("since the undo", "then")
@@ -217,5 +223,9 @@ def test_files_come_back_and_go_again(tmp_path: Path) -> None:
     assert check.rc == 0 and (files / "env").read_text() == "spoilt", check.output
     went = playbooks.run(restore, *chosen)
     assert went.rc == 0 and (files / "env").read_text() == "good", went.output
+    (files / "env").write_text("written again by a service")
+    spoilt = playbooks.run(restore, *chosen, "--tags", "verify")
+    assert spoilt.rc != 0 and "changed by somebody since" in spoilt.output, spoilt.output
+    (files / "env").write_text("good")
     back = playbooks.run(undo, *chosen)
     assert back.rc == 0 and (files / "env").read_text() == "spoilt", back.output
