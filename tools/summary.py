@@ -20,6 +20,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from plugins.module_utils._core.report import Need  # noqa: E402
 from plugins.module_utils._core.runbook import read_decisions, read_runbook  # noqa: E402
 from plugins.module_utils._core.summary import DecisionPoint, Line, Notice, Summary  # noqa: E402
 from plugins.module_utils._core.summary_page import page, render  # noqa: E402
@@ -51,7 +52,8 @@ def read_summary(data: dict[str, Any]) -> Summary:
 
 def read_line(raw: dict[str, Any]) -> Line:
     lists = {name: tuple(raw[name]) for name in ("details", "read")}
-    return Line(**{**raw, **lists, "notices": tuple(Notice(**notice) for notice in raw["notices"])})
+    notices, needs = (tuple(made(**one) for one in raw[key]) for key, made in (("notices", Notice), ("needs", Need)))
+    return Line(**{**raw, **lists, "notices": notices, "needs": needs})
 
 
 def points_of(runbook: str) -> tuple[DecisionPoint, ...]:
