@@ -202,6 +202,13 @@ def test_a_host_that_does_not_answer_is_the_worst(product: Product) -> None:
     assert "app2" in run.page and areas_of(run)["host"]
 
 
+def test_slow_queries_that_no_lost_host_logs_are_no_success(product: Product) -> None:
+    product.playbooks.write_inventory({"database": {"db1": DOWN}}, **product.variables)
+    asked = ("--tags", "slow_log", "-e", "health_slow_log_for=15m")
+    run = product.playbooks.run(ROOT / "playbooks" / "performance-check.yml", *asked)
+    assert run.rc != 0 and run.summary["status"] == "unreachable", run.output
+
+
 @pytest.mark.parametrize(
     "runbook", ["daily-operations", "system-health", "capacity-planning", "performance-check", "event-ingestion"]
 )
