@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Iterable, Mapping, Optional
 from urllib.parse import quote, unquote
@@ -59,7 +59,8 @@ class Copy:
     """One copy. ``taken`` is the moment whose state it holds, by the source's own clock where it has one.
 
     ``form`` says how the payload lies in it, ``server`` is the system identifier of the source ("" where there is
-    none), ``size_bytes`` that of the payload before deduplication.
+    none), ``size_bytes`` that of the payload before deduplication. ``stored`` is when the repository got it, in seconds
+    since the epoch: of two copies of the same second it tells the newer one.
     """
 
     id: str
@@ -68,6 +69,12 @@ class Copy:
     form: str = ""
     server: str = ""
     size_bytes: Optional[int] = None
+    stored: float = field(default=0.0, compare=False)
+
+    @property
+    def order(self) -> tuple[datetime, float, str]:
+        """Return what puts copies in the order of their age."""
+        return self.taken, self.stored, self.id
 
 
 @dataclass(frozen=True)
@@ -146,7 +153,7 @@ class Catalog:
                 code="no_good_copy",
                 hint="choose a later time, or give the snapshot's id to use one all the same",
             )
-        return max(good, key=lambda copy: copy.taken)
+        return max(good, key=lambda copy: copy.order)
 
     def _hidden(self) -> str:
         """Return what to add where a copy is missing: it may be one of those that nobody can read."""
@@ -207,7 +214,7 @@ def read_catalog(snapshots: Iterable[Snapshot]) -> Catalog:
         except (KeyError, ValueError):
             strangers.append(snapshot.id)
     return Catalog(
-        tuple(sorted(copies, key=lambda copy: (copy.taken, copy.id))),
+        tuple(sorted(copies, key=lambda copy: copy.order)),
         tuple(sorted(proofs, key=lambda proof: (proof.at, proof.id))),
         tuple(strangers),
     )
@@ -233,6 +240,7 @@ def _copy(snapshot: Snapshot, tags: Mapping[str, str]) -> Copy:
         form=tags.get("form", ""),
         server=tags.get("server", ""),
         size_bytes=int(size) if size else None,
+        stored=snapshot.time.timestamp(),
     )
 
 

@@ -314,9 +314,14 @@ def test_a_restore_that_is_killed(repository: TestRepository, tree: Path) -> Non
     for path in many.iterdir():
         path.write_text("two")
     process = start_module(RESTORE, restore(repository))
-    wait_for(lambda: any(path.read_text() != "two" for path in many.iterdir() if path.name[0] != "."), "a first file")
+
+    def begun() -> bool:
+        return any(path.read_text() != "two" for path in many.iterdir() if path.name[0] != ".")
+
+    wait_for(lambda: process.poll() is not None or begun(), "a first file")
     process.kill()
-    process.communicate()
+    said = process.communicate()
+    assert begun(), said
     texts = {path.name: path.read_text() for path in many.iterdir() if not path.name.startswith(".oncall-")}
     assert all(text in ("two", f"one {int(name)}") for name, text in texts.items())
     if any(text == "two" for text in texts.values()):  # otherwise it was over before the signal came

@@ -51,6 +51,14 @@ def test_a_copy_and_its_proof_come_back() -> None:
     assert catalog.verdict_of(COPY) == "proven"
 
 
+@pytest.mark.parametrize("ids", ["ab", "ba"])
+def test_of_two_copies_of_the_same_second_the_newer_one_is_taken(ids: str) -> None:
+    older, newer = (replace(COPY, id=letter * 64) for letter in ids)
+    found = [replace(snapshot(older), time=NOON), replace(snapshot(newer), time=NOON + timedelta(milliseconds=400))]
+    catalog = read_catalog(found)
+    assert catalog.copies == (older, newer) and catalog.pick(SOURCE, None) == newer
+
+
 @pytest.mark.parametrize(
     "tags", [(), ("nightly",), ("kind=postgresql",), ("oncall-runbooks",), ("oncall-runbooks", "kind=other")]
 )
