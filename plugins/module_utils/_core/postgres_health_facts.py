@@ -173,8 +173,12 @@ class Facts:
 
     def lacks(self, what: str) -> str:
         """Return how the role gets to see something."""
-        role = identifier(self.server["role"]) if self.server else "the role"
-        return f"{what}: GRANT pg_monitor TO {role}"
+        return f"{what}: GRANT pg_monitor TO {self.role}"
+
+    @property
+    def role(self) -> str:
+        """Return the role that looks, as it stands in a statement."""
+        return identifier(self.server["role"]) if self.server else "the role"
 
 
 @dataclass(frozen=True)

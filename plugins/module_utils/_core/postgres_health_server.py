@@ -104,10 +104,9 @@ def look_at_sequences(judge: Judge) -> Iterator[Said]:
         "percent",
         {"database": judge.facts.database},
     )
-    role = (judge.facts.server or {}).get("role", "the role")
     blind = (
         f"{count_of(hidden, 'sequence')} of {number} in {judge.facts.where} cannot be read: "
-        f"GRANT pg_read_all_data (14+), or SELECT on them, to {role}"
+        f"GRANT pg_read_all_data (14+), or SELECT on them, to {judge.facts.role}"
     )
     fine = f"{count_of(number, 'sequence')} in {judge.facts.where}, none near its end"
     unseen = [blind] * bool(hidden) + [judge.facts.not_looked_at] * bool(judge.facts.not_looked_at)

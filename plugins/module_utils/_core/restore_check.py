@@ -179,7 +179,7 @@ def check_tablespaces(
         raise PreconditionFailed(
             f"role {facts.role} may not put anything into tablespaces {_listed(closed)}",
             code="insufficient_privilege",
-            hint=f"GRANT CREATE ON TABLESPACE, {way}",
+            hint=f"GRANT CREATE ON TABLESPACE {', '.join(map(identifier, closed))} TO {identifier(facts.role)}, {way}",
             details={"tablespaces": closed},
         )
     text = f"tablespaces of the copy are there: {_listed(sorted(needed))}"

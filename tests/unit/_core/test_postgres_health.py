@@ -155,6 +155,11 @@ def test_a_sequence_that_cannot_be_read_and_a_database_that_nobody_named_are_bot
     assert found.msg.endswith("set login_db (in database_login)")
 
 
+def test_the_grant_that_people_paste_names_the_role() -> None:
+    facts = seen("sequences", {**SEQUENCES, "hidden": 2}, server={**SERVER, "role": "on call"})
+    assert 'to "on call"' in one(facts, "sequences").msg
+
+
 def test_a_crash_is_told_from_a_start() -> None:
     facts = seen("x")
     calm = one(facts, "uptime")

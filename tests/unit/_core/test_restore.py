@@ -227,6 +227,13 @@ def test_tablespaces_must_be_there(
         assert [finding.status for finding in check_tablespaces(facts, WISH, copied, live)] == wanted
 
 
+def test_the_grant_that_people_paste_names_what_it_says() -> None:
+    facts, copied = server(tablespaces={'my "disk"': False}, role="on call"), manifest(tablespaces=('my "disk"',))
+    with pytest.raises(OpsError) as failure:
+        check_tablespaces(facts, WISH, copied, HERE)
+    assert str(failure.value.hint).startswith('GRANT CREATE ON TABLESPACE "my ""disk""" TO "on call", or')
+
+
 def test_tablespaces_that_are_not_asked_for_are_told() -> None:
     anywhere, copied = replace(WISH, tablespaces=False), manifest(tablespace="gone", tablespaces=("fast", "lost"))
     (here,) = check_tablespaces(server(tablespaces=SPACES), anywhere, copied, HERE)
