@@ -86,10 +86,10 @@ def run_here(
     params: Mapping[str, Any],
     check_mode: bool,
     diff: bool,
-    secrets: tuple[str, ...] = (),
+    secrets: tuple[str, ...],
 ) -> dict[str, Any]:
-    """Return the result of an operation, failed or not; no secret among the options is shown, nor ``secrets``."""
-    secrets, clock = (*secrets_of(params), *secrets), SystemClock()
+    """Return the result of an operation, failed or not; ``secrets`` are not shown."""
+    clock = SystemClock()
     task = Task(params, clock, SystemCommands(), ProgressFile(None, clock.monotonic))
     try:
         result = carry_out(start, task, check_mode)

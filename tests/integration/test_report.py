@@ -19,6 +19,7 @@ from plugins.module_utils._core.journal import Drill, Incident, IncidentEvent, R
 from plugins.module_utils._core.journal_batch import Batch
 from plugins.module_utils._io.journal_write import open_writer
 from plugins.module_utils._module.report import report_spec
+from plugins.module_utils._module.secrets import secrets_of
 from plugins.plugin_utils.here import run_here
 from plugins.plugin_utils.report.operation import Report
 from tests.support.journals import rows
@@ -101,7 +102,7 @@ def options(tmp_path: Path, url: str, **more: Any) -> dict[str, Any]:
 def write_report(arguments: Mapping[str, Any], *, check: bool = False, diff: bool = False) -> dict[str, Any]:
     checked = ArgumentSpecValidator(report_spec().options).validate(dict(arguments))
     assert not checked.error_messages, checked.error_messages
-    return run_here(Report, checked.validated_parameters, check, diff)
+    return run_here(Report, checked.validated_parameters, check, diff, secrets_of(checked.validated_parameters))
 
 
 def texts(result: Mapping[str, Any]) -> dict[str, str]:
