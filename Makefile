@@ -31,10 +31,10 @@ demo-clean: ## stop the demo's servers and remove every trace of it
 	@if [ -x .venv/bin/python ]; then $(PYTHON) tools/demo.py clean; else echo "There is no demo here."; fi
 
 test: setup ## all gates that need no containers: lint, types, unit, integration on the oldest and newest PostgreSQL
-	@tools/test.sh
+	@tools/gates.sh lint unit integration
 
 lint: setup ## formatting, types, import rules, Ansible, documentation and changelog checks
-	@tools/lint.sh
+	@tools/gates.sh lint
 
 matrix: setup ## integration tests on every PostgreSQL major, and all tests on the newest ansible-core
 	@$(PYTHON) -m tools.matrix

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every gate, also after one has failed, and ends with the list of those that did.
+# Runs every gate but those of ansible-test, also after one has failed, and ends with the list of those that did.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 bin=$(readlink -f .venv)/bin
@@ -8,7 +8,7 @@ export PATH=$bin:$PATH
 failed=()
 
 gate() {
-  local name=$1 output start=${begun:-$SECONDS}
+  local name=$1 output start=$SECONDS
   shift
   if output=$("$@" 2>&1); then
     printf '%-22s ok      %3d s\n' "$name" $((SECONDS - start))
@@ -29,17 +29,6 @@ ansible_lint() { # roles are checked from a playbook elsewhere: the collection h
   ANSIBLE_COLLECTIONS_PATH=$PWD/playbooks/collections "$python" -m ansiblelint --offline --profile production
 }
 
-sanity_result() {
-  cat "$sanity_output"
-  return "$sanity_status"
-}
-
-if [ -z "${WITHOUT_SANITY:-}" ]; then # the longest: beside the others
-  sanity_output=$(mktemp)
-  tools/sanity.sh >"$sanity_output" 2>&1 &
-  sanity=$!
-fi
-
 gate "ruff check" "$python" -m ruff check .
 gate "ruff format" "$python" -m ruff format --check .
 gate "mypy" "$python" -m mypy
@@ -50,14 +39,6 @@ gate "ansible-lint" ansible_lint
 gate "collection docs" collection_docs
 gate "changelog" "$bin/antsibull-changelog" lint
 gate "changelog history" "$bin/antsibull-changelog" lint-changelog-yaml changelogs/changelog.yaml
-
-if [ -z "${WITHOUT_SANITY:-}" ]; then
-  wait "$sanity"
-  sanity_status=$?
-  begun=0 # it ran from the start of this script
-  gate "ansible-test sanity" sanity_result
-  rm -f "$sanity_output"
-fi
 
 if [ ${#failed[@]} -gt 0 ]; then
   printf '%d of the gates failed:' ${#failed[@]}
