@@ -18,7 +18,7 @@ PLAYBOOK = """
   tasks:
     - oncall.runbooks.{module}: "{{{{ options }}}}"
       register: found
-      ignore_errors: true
+      ignore_errors: true  # the answer is what is tested, a refusal too
     - ansible.builtin.copy: {{content: "{{{{ found | to_json }}}}", dest: "{{{{ answer }}}}"}}
 """
 OWN = {"counters", "samples", "findings", "msg", "diff", "invocation", "exception", "ansible_facts"}
