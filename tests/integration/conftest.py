@@ -47,20 +47,26 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, visibly as deselected, the majors that a test's ``majors`` marker excludes."""
-    outside = [item for item in items if not wanted(item)]
+    """Leave out, visibly as deselected, the majors that a test's ``majors`` marker excludes, and see ``--pg-only``."""
+    servers_only = bool(config.getoption("--pg-only"))
+    outside = [item for item in items if not wanted(item) or (servers_only and major_of(item) is None)]
     if outside:
         config.hook.pytest_deselected(items=outside)
         items[:] = [item for item in items if item not in outside]
 
 
-def wanted(item: pytest.Item) -> bool:
-    marker = item.get_closest_marker("majors")
+def major_of(item: pytest.Item) -> int | None:
+    """Return the PostgreSQL major that a test is about, None when it is about none."""
     callspec = getattr(item, "callspec", None)
-    if marker is None or callspec is None or "major" not in callspec.params:
+    return None if callspec is None else callspec.params.get("major")
+
+
+def wanted(item: pytest.Item) -> bool:
+    marker, major = item.get_closest_marker("majors"), major_of(item)
+    if marker is None or major is None:
         return True
     minimum, maximum = marker.kwargs.get("minimum", MAJORS[0]), marker.kwargs.get("maximum", MAJORS[-1])
-    return bool(minimum <= callspec.params["major"] <= maximum)
+    return bool(minimum <= major <= maximum)
 
 
 @pytest.fixture(scope="session")

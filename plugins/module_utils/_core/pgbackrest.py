@@ -40,6 +40,7 @@ class Backup:
     type: str
     repository: int
     database: int
+    system: str
     start: datetime
     stop: datetime
     size_bytes: int
@@ -142,13 +143,14 @@ def parse_info(text: str) -> Tuple[Stanza, ...]:
 
 def _stanza(one: Mapping[str, Any]) -> Stanza:
     databases = sorted(one["db"], key=lambda db: db["id"])
+    known = {(int(db["repo-key"]), int(db["id"])): str(db["system-id"]) for db in databases}
     return Stanza(
         name=str(one["name"]),
         repositories=tuple(
             StanzaRepository(int(repo["key"]), int(repo["status"]["code"]), str(repo["status"]["message"]))
             for repo in one["repo"]
         ),
-        backups=tuple(_backup(backup) for backup in one["backup"]),
+        backups=tuple(_backup(backup, known) for backup in one["backup"]),
         archives=tuple(
             Archive(int(arc["database"]["repo-key"]), int(arc["database"]["id"]), arc.get("min"), arc.get("max"))
             for arc in one["archive"]
@@ -157,13 +159,15 @@ def _stanza(one: Mapping[str, Any]) -> Stanza:
     )
 
 
-def _backup(one: Mapping[str, Any]) -> Backup:
+def _backup(one: Mapping[str, Any], systems: Mapping[Tuple[int, int], str]) -> Backup:
     info, archive = one["info"], one.get("archive") or {}
+    place = int(one["database"]["repo-key"]), int(one["database"]["id"])
     return Backup(
         label=str(one["label"]),
         type=str(one["type"]),
-        repository=int(one["database"]["repo-key"]),
-        database=int(one["database"]["id"]),
+        repository=place[0],
+        database=place[1],
+        system=systems[place],
         start=_moment(one["timestamp"]["start"]),
         stop=_moment(one["timestamp"]["stop"]),
         size_bytes=int(info["size"]),

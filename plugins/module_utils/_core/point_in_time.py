@@ -16,7 +16,7 @@ import re
 import shlex
 import struct
 from pathlib import PurePosixPath
-from typing import Any, Iterable, List, Mapping, Sequence
+from typing import Any, Iterable, List, Mapping, Sequence, Tuple
 
 from .backup import parse_at
 from .errors import InvalidValue
@@ -62,24 +62,32 @@ def point_in_time_mistakes(wanted: Mapping[str, Any]) -> List[str]:
 
 
 def point_in_time_obstacles(
-    stanzas: Sequence[Mapping[str, Any]], data_dir: str, paths: Iterable[str], free_bytes: int, control: str
+    stanzas: Sequence[Mapping[str, Any]],
+    data_dir: str,
+    paths: Iterable[str],
+    free_bytes: int,
+    control: str,
+    chosen: str = "",
 ) -> List[str]:
     """Return why a backup cannot take the place of a data directory, for people.
 
     ``stanzas`` are those of pgbackrest_info, ``paths`` what is in the data directory and in its ``pg_tblspc``,
-    ``free_bytes`` the room beside it, ``control`` its ``global/pg_control`` in base64.
+    ``free_bytes`` the room beside it, ``control`` its ``global/pg_control`` in base64, ``chosen`` the label of the
+    backup that somebody named, empty where pgBackRest chooses.
     """
-    sizes = [int(backup["size_bytes"]) for stanza in stanzas for backup in stanza["backups"]]
+    backups = [(one, backup) for one in stanzas for backup in one["backups"] if chosen in ("", backup["label"])]
+    sizes = [int(backup["size_bytes"]) for _stanza, backup in backups]
     needed = int(max(sizes, default=0) * _SPARE)
     here = [PurePosixPath(path) for path in paths]
     names = {path.name for path in here if str(path.parent) == data_dir}
     found = []
     if not sizes:
-        found.append("there is no backup to begin with")
+        found.append(f"there is no backup {chosen}" if chosen else "there is no backup to begin with")
     if "PG_VERSION" not in names:
         found.append(f"{data_dir} is no data directory")
     elif sizes:
-        found += _of_another_server(stanzas, data_dir, control)
+        systems = {(one["name"], backup["system"] if chosen else one["systems"][-1]) for one, backup in backups}
+        found += _of_another_server(sorted(systems), data_dir, control)
     if "standby.signal" in names:
         found.append(f"{data_dir} is that of a standby")
     if any(path.parent.name == "pg_tblspc" for path in here):
@@ -90,11 +98,11 @@ def point_in_time_obstacles(
     return found
 
 
-def _of_another_server(stanzas: Sequence[Mapping[str, Any]], data_dir: str, control: str) -> List[str]:
+def _of_another_server(systems: Sequence[Tuple[str, str]], data_dir: str, control: str) -> List[str]:
     own = system_identifier(control)
     if not own:
         return [f"whether the backups are of this server cannot be told: {data_dir}/global/pg_control cannot be read"]
-    theirs = [f"{stanza['name']} is of {stanza['systems'][-1]}" for stanza in stanzas if stanza["systems"][-1] != own]
+    theirs = [f"{stanza} is of {system}" for stanza, system in systems if system != own]
     return [f"the backups are of another server: stanza {text}, {data_dir} is of {own}" for text in theirs]
 
 

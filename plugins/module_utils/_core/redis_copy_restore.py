@@ -14,7 +14,7 @@ server would start empty.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Optional, Sequence, Tuple
+from typing import Any, Iterator, Optional, Sequence, Tuple
 
 from .backup import Copy
 from .config_copy_restore import already_undone
@@ -117,6 +117,15 @@ class RestoreRecord:
         """Return it in another state."""
         return replace(self, state=state)
 
+    def with_fenced(self, replica: Replica, master: str) -> RestoreRecord:
+        """Return it with one more replica that is made a master."""
+        return replace(self, fenced=(*self.fenced, replica.label()), masters=(*self.masters, master))
+
+    def fenced_replicas(self, unknown: str = "?") -> list[Tuple[Replica, str]]:
+        """Return the fenced replicas, each with whom it followed; ``unknown`` where an old record does not say."""
+        masters = self.masters or (unknown,) * len(self.fenced)
+        return list(zip(map(Replica.of, self.fenced), masters))
+
 
 def read_record(text: str) -> RestoreRecord:
     """Return a record.
@@ -206,27 +215,34 @@ def plan_restore(
     )
 
 
-def plan_undo(record: Optional[RestoreRecord], live: LiveServer, commands: tuple[str, str]) -> Decision:
-    """Return what an undo does; nothing where there is no restore to take back, or the newest one was undone."""
+def plan_undo(record: Optional[RestoreRecord], live: LiveServer, commands: Optional[tuple[str, str]]) -> Decision:
+    """Return what an undo does; nothing where there is no restore to take back, or the newest one was undone.
+
+    ``commands`` stop and start the server; None: no file was moved, and it runs on.
+    """
     if record is None or record.state == UNDONE:
         keys = {"keys": live.keys}
         findings = (already_undone(record.at),) if record else ()
         msg = findings[0].msg if findings else "no restore to take back"
         return Decision(msg, findings=findings, before=keys, after=keys)
-    plan = []
-    if live.running:
-        plan.append(Action("stop", "stop", f"port {live.port}", "a server overwrites its files", commands[0]))
-    plan.append(
-        Action("place", "rename", live.directory, f"{', '.join(record.moved) or 'nothing'} of before {record.at}")
-    )
-    plan.append(Action("start", "start", f"port {live.port}", "it loads what it had", commands[1]))
-    plan.append(Action("verify", "compare", f"port {live.port}", "with the number of keys it had"))
     return Decision(
         f"will take back the restore of {record.at}",
-        tuple(plan),
+        tuple(_undo_actions(record, live, commands)),
         before={"keys": live.keys, "copy": record.copy[:8]},
         after={"keys": record.keys_before, "copy": None},
     )
+
+
+def _undo_actions(record: RestoreRecord, live: LiveServer, commands: Optional[tuple[str, str]]) -> Iterator[Action]:
+    if commands is None:
+        yield Action("place", "forget", live.directory, f"no file had been moved when the restore of {record.at} ended")
+    else:
+        if live.running:
+            yield Action("stop", "stop", f"port {live.port}", "a server overwrites its files", commands[0])
+        names = ", ".join(record.moved) or "nothing"
+        yield Action("place", "rename", live.directory, f"{names} of before {record.at}")
+        yield Action("start", "start", f"port {live.port}", "it loads what it had", commands[1])
+    yield Action("verify", "compare", f"port {live.port}", "with the number of keys it had")
 
 
 def check_commands(stop: list[str], start: list[str], unit: str) -> tuple[list[str], list[str]]:

@@ -83,19 +83,27 @@ class RedisControl:
         modern = int(str(info["redis_version"]).split(".", 1)[0]) >= _MULTIPART
         return AofLayout((self.server.setting("appenddirname") or "appendonlydir") if modern else "", name)
 
-    def fence(self, replica: Replica) -> str:
-        """Make a replica a master, so that it keeps what it has; return whom it followed, as REPLICAOF has it.
+    def master_of(self, replica: Replica) -> str:
+        """Return whom a replica follows, as REPLICAOF has it.
+
+        Raises:
+            RedisFailed: it cannot be reached with the same credentials.
+        """
+        with self._of(replica) as server:
+            answer = server.info("replication")
+        return f"{answer.get('master_host', '?')} {answer.get('master_port', '?')}"
+
+    def fence(self, replica: Replica) -> None:
+        """Make a replica a master, so that it keeps what it has.
 
         Raises:
             RedisFailed: it cannot be reached with the same credentials.
             PreconditionFailed: it still follows somebody.
         """
         with self._of(replica) as server:
-            before = server.info("replication")
             server.call("REPLICAOF", "NO", "ONE")
             if server.info("replication")["role"] != "master":
                 raise PreconditionFailed(f"replica {replica.label()} goes on following", code="replicas_attached")
-        return f"{before.get('master_host', '?')} {before.get('master_port', '?')}"
 
     def attach(self, replica: Replica, master: str) -> None:
         """Make a fenced replica follow again; what it holds is thrown away for what its master holds.

@@ -143,6 +143,18 @@ class Place:
             partial.replace(folder / "record.json")
             _sync(folder)
 
+    def is_touched(self, record: RestoreRecord) -> bool:
+        """Tell whether a file of the server was renamed, or put there, by this restore."""
+        with _failing("look into the restore", self.directory), self._opened(_name_of(record)) as folder:
+            placed = any(not os.path.lexists(folder / "new" / name) for name in record.placed)
+            return placed or any((folder / "old").iterdir())
+
+    def forget(self, record: RestoreRecord) -> None:
+        """Take the record of a restore that has touched nothing away, so that it never was; else leave it."""
+        if not self.is_touched(record):
+            with _failing("take the record away", self.directory), self._opened(_name_of(record)) as folder:
+                (folder / "record.json").unlink()
+
     def finish(self, record: RestoreRecord) -> None:
         """Say that the restore is over."""
         self.note(record.with_state(RESTORED))

@@ -175,48 +175,54 @@ class RedisRestore(Operation):
                 manifest = _good(examined)
                 note.detail = f"{examined.loaded.total if examined.loaded else None} keys"
             record = self._record()
-            with self._prepared(record, path), self._waiting_writers():
-                record = self._keep(steps, record)
-                with self._fenced(steps) as fenced:
-                    self._stop(steps)
-                    record = replace(
-                        record,
-                        moved=self._place.present(self._live),
-                        fenced=tuple(replica.label() for replica, _master in fenced),
-                        masters=tuple(master for _replica, master in fenced),
-                    )
-                    findings = self._replace(steps, record, manifest)
+            with (
+                self._prepared(record, path),
+                self._waiting_writers(),
+                self._fenced(steps, self._keep(steps, record)) as noted,
+            ):
+                self._stop(steps)
+                record = replace(noted, moved=self._place.present(self._live))
+                findings = self._replace(steps, record, manifest)
         return self._outcome(decision, steps, record, findings)
 
     @contextlib.contextmanager
-    def _fenced(self, steps: Steps) -> Iterator[list[tuple[Replica, str]]]:
-        """Make the replicas masters, and after a failure replicas again, where the server serves what it served."""
-        fenced: list[tuple[Replica, str]] = []
+    def _fenced(self, steps: Steps, record: RestoreRecord) -> Iterator[RestoreRecord]:
+        """Make the replicas masters, and after a failure replicas again, where the server serves what it served.
+
+        Each is noted before: whoever kills us leaves a record of whom it followed.
+        """
         try:
             for replica in self._live.replicas:
                 with steps.doing(f"fence:{replica.label()}") as note:
-                    fenced.append((replica, self._control.fence(replica)))
-                    note.detail = f"is a master now; it follows again with REPLICAOF {fenced[-1][1]}"
-            yield fenced
+                    master = self._control.master_of(replica)
+                    record = record.with_fenced(replica, master)
+                    self._place.note(record)
+                    self._control.fence(replica)
+                    note.detail = f"is a master now; it follows again with REPLICAOF {master}"
+            yield record
         except OpsError as error:
-            self._attach(fenced, error)
+            self._attach(record, error)
             raise
 
-    def _attach(self, fenced: list[tuple[Replica, str]], error: OpsError) -> None:
-        left = []
+    def _attach(self, record: RestoreRecord, error: OpsError) -> None:
+        fenced = record.fenced_replicas()
         safe = self._serves_old and bool(fenced) and self._control.is_there(self._place)
-        for replica, master in fenced:
-            try:
-                if safe:
-                    self._control.attach(replica, master)
-            except OpsError:
-                left.append((replica, master))
-        left = left if safe else fenced
-        back = ", ".join(one[0].label() for one in fenced if one not in left)
+        left = [one for one in fenced if not (safe and self._follows_again(*one))]
+        back = ", ".join(replica.label() for replica, master in fenced if (replica, master) not in left)
         error.message += f"; replicas follow again: {back}" if back else ""
         if left:
             error.message += f"; replicas follow nobody, bring them back by hand: {tell_detached(left)}"
-            error.details = {**error.details, "detached": [one[0].label() for one in left]}
+            error.details = {**error.details, "detached": [replica.label() for replica, _master in left]}
+        elif fenced:
+            with contextlib.suppress(OpsError):  # then the next restore finds the record and asks for an undo
+                self._place.forget(record)
+
+    def _follows_again(self, replica: Replica, master: str) -> bool:
+        try:
+            self._control.attach(replica, master)
+        except OpsError:
+            return False
+        return True
 
     def _record(self) -> RestoreRecord:
         now = self._task.clock.now()
@@ -349,7 +355,8 @@ class RedisUndo(Operation):
         self._place = Place(Path(self._live.directory))
         self._place.check()
         self._found = self._place.newest_record(standing=params["force"])
-        return plan_undo(self._found, self._live, self._shown)
+        self._restart = not self._live.running or (self._found is not None and self._place.is_touched(self._found))
+        return plan_undo(self._found, self._live, self._shown if self._restart else None)
 
     def apply(self, decision: Decision) -> Outcome:
         """Stop, rename, start, compare."""
@@ -358,15 +365,18 @@ class RedisUndo(Operation):
         if record is None:
             raise RuntimeError("an empty plan never gets here")
         with ends_in_order(), self._place.exclusive():
-            if self._live.running:
+            if self._live.running and self._restart:
                 with steps.doing("stop"):
                     self._control.stop(self._place)
-            elif self._control.is_there(self._place):
+            elif not self._live.running and self._control.is_there(self._place):
                 raise PreconditionFailed(f"a server works in {self._place.directory}", code="target_in_use")
             with steps.doing("place"):
                 self._place.put_back(record)
-            with steps.doing("start"):
-                self._control.start(self._place)
+            if self._restart:
+                with steps.doing("start"):
+                    self._control.start(self._place)
+            else:
+                self._control.resume()
             with steps.doing("verify") as note:
                 finding = _compare_count(record, self._control.count_keys())
                 note.detail = finding.msg
@@ -377,8 +387,7 @@ class RedisUndo(Operation):
 
     def _still_detached(self, record: RestoreRecord) -> tuple[Finding, ...]:
         """Name the replicas that the restore made masters; since then they may have been written to."""
-        masters = record.masters or (f"<this host> {self._live.port}",) * len(record.fenced)
-        fenced = zip(map(Replica.of, record.fenced), masters)
+        fenced = record.fenced_replicas(unknown=f"<this host> {self._live.port}")
         left = [(replica, master) for replica, master in fenced if self._control.is_detached(replica)]
         text = f"replicas follow nobody, bring them back by hand: {tell_detached(left)}"
         return (Finding("replicas", CRITICAL, text, len(left)),) if left else ()

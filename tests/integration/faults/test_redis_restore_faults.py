@@ -131,6 +131,8 @@ def test_the_replicas_of_a_restore_that_failed_follow_again(
     assert master_of(replica) == redis.port
     redis.client().set("and on", 1)
     wait_for(lambda: keys_of(replica) == keys_of(redis) == KEYS + 2, "the replica to follow again")
+    again = run_ok(RESTORE, live_options(repository, redis, fence_replicas=True))
+    assert again["changed"] and keys_of(redis) == KEYS, "nothing of the failed restore stands in the way"
 
 
 @fault("restore of Redis that fails, with a replica that cannot be made to follow again", "redis restore: stop",
@@ -230,6 +232,27 @@ def test_a_restore_that_is_killed(repository: TestRepository, redis: TestRedis) 
     assert run_failed(RESTORE, options)["failure"]["code"] == "restore_interrupted"
     assert run_ok(RESTORE, {**options, "state": "undone"})["changed"]
     assert keys_of(redis) == KEYS + 1
+    assert run_ok(RESTORE, options)["changed"] and keys_of(redis) == KEYS
+
+
+@fault("restore of Redis that is killed (SIGKILL) after replicas were made masters", "redis restore: stop",
+       "the next restore refuses, the undo names them and leaves the server running")  # fmt: skip
+def test_a_restore_that_is_killed_after_fencing(
+    repository: TestRepository, redis: TestRedis, make_redis: Callable[..., TestRedis]
+) -> None:
+    replica, stopping = followed_by(redis, make_redis), redis.folder / "stopping"
+    stop = ["sh", "-c", f"touch {stopping}; exec sleep 60"]
+    process = start_module(RESTORE, live_options(repository, redis, fence_replicas=True, stop_command=stop))
+    wait_for(stopping.exists, "the stop")
+    process.kill()
+    process.communicate()
+    before, label = run_id(redis), f"127.0.0.1:{replica.port}"
+    assert master_of(replica) is None
+    options = live_options(repository, redis, fence_replicas=True)
+    assert run_failed(RESTORE, options)["failure"]["code"] == "restore_interrupted"
+    undone = run_ok(RESTORE, {**options, "state": "undone"})
+    assert undone["status"] == "critical" and f"{label} (REPLICAOF 127.0.0.1 {redis.port})" in undone["msg"], undone
+    assert run_id(redis) == before and redis.client().set("writers go on", 1)
     assert run_ok(RESTORE, options)["changed"] and keys_of(redis) == KEYS
 
 

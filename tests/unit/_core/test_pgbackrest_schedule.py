@@ -23,7 +23,7 @@ WEEKLY = Schedule(168 * HOUR, 24 * HOUR, HOUR)
 
 def backup(kind: str, hours: float, repository: int = 1, database: int = 1) -> Backup:
     start = NOW - timedelta(hours=hours)
-    return Backup(f"{kind}{hours}", kind, repository, database, start, start, 1, 1, None, None, None)
+    return Backup(f"{kind}{hours}", kind, repository, database, "7", start, start, 1, 1, None, None, None)
 
 
 def stanza(*backups: Backup, codes: tuple[int, ...] = (0,)) -> Stanza:

@@ -35,7 +35,10 @@ WANTED: dict[str, Any] = {
     "start_command": ["systemctl", "start", "postgresql"],
 }
 OWN, OTHER = "7575757575757575757", "7000000000000000001"
-STANZAS = [{"name": "shop", "systems": [OTHER, OWN], "backups": [{"size_bytes": 1000}, {"size_bytes": 900}]}]
+STANZAS = [{"name": "shop", "systems": [OTHER, OWN], "backups": [
+    {"label": "20260101-000000F", "system": OTHER, "size_bytes": 1000},
+    {"label": "20260901-000000F", "system": OWN, "size_bytes": 900},
+]}]  # fmt: skip
 NOTHING = [{"name": "shop", "systems": [OTHER], "backups": []}]
 FOREIGN = [{**STANZAS[0], "systems": [OWN, OTHER]}]
 FILES = ["/data/main/PG_VERSION", "/data/main/base"]
@@ -111,6 +114,20 @@ def test_mistakes_are_all_named(changes: dict[str, Any], said: list[str]) -> Non
 )
 def test_obstacles_are_all_named(stanzas: list[Any], paths: list[str], free: int, said: list[str]) -> None:
     found = point_in_time_obstacles(stanzas, "/data/main", paths, free, control(OWN))
+    assert len(found) == len(said) and all(part in text for part, text in zip(said, found, strict=True)), found
+
+
+@pytest.mark.parametrize(
+    ("chosen", "free", "said"),
+    [
+        ("20260901-000000F", 991, []),
+        ("20260901-000000F", 990, ["not enough space"]),
+        ("20260101-000000F", 5000, [f"stanza shop is of {OTHER}, /data/main is of {OWN}"]),
+        ("20260101-999999F", 5000, ["there is no backup 20260101-999999F"]),
+    ],
+)
+def test_the_backup_that_was_chosen_must_be_of_this_server(chosen: str, free: int, said: list[str]) -> None:
+    found = point_in_time_obstacles(STANZAS, "/data/main", FILES, free, control(OWN), chosen)
     assert len(found) == len(said) and all(part in text for part, text in zip(said, found, strict=True)), found
 
 

@@ -108,6 +108,17 @@ def test_a_restore_that_was_undone_already_is_named():
     assert plan_undo(None, LIVE, ("stop", "start")).findings == ()
 
 
+def test_a_restore_that_moved_nothing_is_taken_back_without_a_restart():
+    plan = plan_undo(replace(RECORD, state="begun", moved=()), LIVE, None).plan
+    assert [(one.id, one.action) for one in plan] == [("place", "forget"), ("verify", "compare")]
+
+
+def test_a_fenced_replica_is_noted_with_whom_it_followed():
+    fenced = RECORD.with_fenced(Replica("r", 1), "m 6379").with_fenced(Replica("s", 2), "m 6379")
+    assert fenced.fenced_replicas() == [(Replica("r", 1), "m 6379"), (Replica("s", 2), "m 6379")]
+    assert replace(fenced, masters=()).fenced_replicas(unknown="?")[1] == (Replica("s", 2), "?")
+
+
 @pytest.mark.parametrize(("target", "whose"), [("c1", "its"), ("c2", "c1's")])
 def test_the_host_that_is_overwritten_and_the_one_that_was_copied_are_named(target, whose):
     assert f"replace the data of {target} with {whose} state of" in plan_restore(COPY, target, LIVE, ("", ""), ()).msg
