@@ -111,7 +111,8 @@ options:
             that process nor one of its children has one of the logs open.
           - V(command) runs O(reopen.command).
           - V(copytruncate) copies the log and empties it. Lines that are written in the few microseconds between both are
-            lost. A process that does not append (C(O_APPEND)) is left alone, because it would leave a hole.
+            lost, and after a power failure in that moment what a busy log got during the last sync of the copy. A process that
+            does not append (C(O_APPEND)) is left alone, because it would leave a hole.
           - V(none) leaves logs alone that a process has open for writing.
         type: str
         choices: [none, signal, command, copytruncate]
@@ -147,6 +148,11 @@ notes:
   - In check mode RV(bytes) and the sizes afterwards are estimated from the beginnings of the largest files.
   - A user that is not root sees only its own processes. Whether somebody else writes to a file is then asked of the kernel by
     a lease (C(fcntl)). Deleted files that others hold open are V(unknown).
+  - On a network file system nobody can tell whether another host has a log open. Where no process of this host has it and the
+    kernel gives no lease, it is rotated with a finding V(unknown), compressed only when it was not written for an hour, and
+    never deleted as idle.
+  - When the work is done and the directory cannot be looked at again, the task fails. RV(steps), RV(files) and C(changed)
+    tell what was done, RV(after) is empty, and the finding C(logs) is V(unknown).
   - While a run works there is a lock file C(.oncall-log-rotation.lock) in O(path).
   - Above 200 operations RV(plan) and RV(steps) sum up the files of a directory. RV(files) names 200 of them, those with trouble
     first.

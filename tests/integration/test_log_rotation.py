@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import gzip
 import json
@@ -26,6 +27,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plugins.module_utils._core.log_rotation_names import LOCK_NAME, generation_name, generation_of
+from plugins.module_utils._io.log_rotation_tree import LogTree
 from tests.support.logs import content, everything, generations, numbered, quick, rotate, snapshot, wait_for
 from tests.support.modules import run_failed, run_ok
 
@@ -522,6 +524,40 @@ def test_root_refuses_a_directory_in_which_others_could_exchange_files(folder: P
     for check in (True, False):
         assert run_failed("log_rotation", request(folder), check=check)["failure"]["code"] == "path_unsafe"
     assert names(folder) == ["app.log"]
+
+
+@pytest.mark.parametrize(("problem", "code"), [("files", "io_error"), ("closed", "path_unsafe")])
+def test_what_was_done_is_told_although_the_look_after_it_fails(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, problem: str, code: str
+) -> None:
+    """Too many files are open, or the directory can no longer be opened: from the second look on."""
+    (folder / "app.log").write_bytes(lines())
+    looks, real = [], LogTree.scan
+
+    def refused(_tree: LogTree, _relative: str) -> Any:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def scan(tree: LogTree, recurse: bool, uid: int) -> Any:
+        looks.append(1)
+        if len(looks) == 2 and problem == "files":
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        if len(looks) == 2:
+            monkeypatch.setattr(LogTree, "directory", refused)
+        return real(tree, recurse, uid)
+
+    monkeypatch.setattr(LogTree, "scan", scan)
+    result = run_failed("log_rotation", request(folder))
+    assert (result["failure"]["code"], result["changed"], result["status"]) == (code, True, "unknown")
+    assert [(done["id"], done["status"]) for done in result["steps"]] == [
+        ("rotate:app.log", "done"),
+        ("compress:app.log", "done"),
+    ]
+    assert [found["msg"] for found in result["findings"]] == [
+        "the directory could not be looked at again after the run"
+    ]
+    assert "not looked at again" in result["msg"] and "nothing in it was touched" not in result["msg"]
+    assert result["bytes"]["estimated"] is True
+    assert everything(folder, "app.log") == lines()
 
 
 def swap_for_ever(folder: Path, secret: Path) -> None:

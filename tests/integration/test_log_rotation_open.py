@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -41,6 +43,21 @@ def pid_file(tmp_path: Path, process: subprocess.Popen[str]) -> Path:
     path = tmp_path / "app.pid"
     path.write_text(f"{process.pid}\n")
     return path
+
+
+@pytest.fixture
+def network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log directory is a network file system: it is among the mounts, and gives no lease."""
+    real = fcntl.fcntl
+
+    def no_lease(fd: int, command: int, *rest: Any) -> Any:
+        if command == fcntl.F_SETLEASE:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return real(fd, command, *rest)
+
+    mounts = [(folder.stat().st_dev, f"{folder}/")]
+    monkeypatch.setattr("plugins.module_utils._io.log_rotation_holders._remote_mounts", lambda: iter(mounts))
+    monkeypatch.setattr(fcntl, "fcntl", no_lease)
 
 
 def names(folder: Path) -> list[str]:
@@ -218,6 +235,43 @@ def test_where_nobody_can_tell_the_writer_is_asked_all_the_same_and_nothing_is_c
     assert everything(folder, "app.log") == numbered(written)
 
 
+@pytest.mark.usefixtures("network")
+def test_on_a_network_file_system_a_log_that_is_held_is_left_alone(
+    folder: Path, log: Path, process: subprocess.Popen[str]
+) -> None:
+    inode = log.stat().st_ino
+    result = rotate(folder)
+    assert (result["changed"], names(folder), log.stat().st_ino) == (False, ["app.log"], inode)
+    assert f"pid {process.pid}" in finding(result, "held_open")["msg"]
+
+
+@pytest.mark.usefixtures("network")
+def test_on_a_network_file_system_the_writer_is_proven_to_go_over(
+    folder: Path, log: Path, process: subprocess.Popen[str], pid_file: Path
+) -> None:
+    planned = run_ok("log_rotation", {"path": str(folder), "reopen": signalled(pid_file)}, check=True)
+    result = rotate(folder, reopen=signalled(pid_file))
+    assert [action["action"] for action in result["plan"]] == ["rotate", "reopen", "compress"]
+    assert [without_size(action) for action in planned["plan"]] == [without_size(action) for action in result["plan"]]
+    assert "1 new file proven to be written to" in step(result, "reopen")["detail"]
+    assert tails(folder) == [".gz"]
+    written = stopped(process)
+    assert everything(folder, "app.log") == numbered(written)
+
+
+@pytest.mark.usefixtures("network")
+def test_on_a_network_file_system_another_host_may_have_the_log(folder: Path, log: Path) -> None:
+    log.write_text("line\n")
+    result = rotate(folder)
+    assert [found["id"] for found in result["steps"]] == ["rotate:app.log"], "not compressed"
+    assert (result["status"], tails(folder)) == ("unknown", [""])
+    planned = run_ok("log_rotation", {"path": str(folder), "max_age": "0s"}, check=True)
+    assert planned["plan"] == []
+    log.write_text("line\n")
+    planned = run_ok("log_rotation", {"path": str(folder), "max_age": "0s"}, check=True)
+    assert "another host" in finding(planned, "held_open")["msg"]
+
+
 @pytest.mark.usefixtures("process")
 def test_a_unit_that_does_not_run_is_said_before_anything_is_changed(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -285,6 +339,30 @@ def test_copytruncate_keeps_the_file_and_the_writer_goes_on(folder: Path, log: P
     assert b"\0" not in b"".join(whole), "no hole"
     assert whole == sorted(set(whole), key=int), "no line twice, and all in order"
     assert written - len(whole) <= 1, "the window is documented: at most what was written within microseconds"
+
+
+def test_copytruncate_ends_although_lines_come_in_during_each_sync(
+    folder: Path, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a slow disk; the lines come in at the syncs, whatever the speed of this machine."""
+    log.write_bytes(numbered(300))
+    count, syncs, real = 300, 0, os.fsync
+
+    def slow(fd: int) -> None:
+        nonlocal count, syncs
+        syncs += 1
+        assert syncs < 100, "the copy never ends"
+        with log.open("ab") as file:
+            file.write(numbered(count + 8)[len(numbered(count)) :])
+        count += 8
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    result = rotate(folder, reopen={"method": "copytruncate"}, compress="none")
+    assert step(result, "rotate")["status"] == "done"
+    assert syncs > 2
+    assert len(log.read_bytes()) < 1000, "the log was truncated"
+    assert everything(folder, "app.log") == numbered(count), "each line once and in order"
 
 
 def test_copytruncate_leaves_a_writer_alone_that_does_not_append(folder: Path, log: Path) -> None:

@@ -122,24 +122,30 @@ class Holdings:
     """Who has what open.
 
     ``leases`` is the kernel's own answer to "does anybody have it open for writing?" (None: it cannot tell).
-    ``unseen`` counts the processes whose files this user may not look at.
+    ``unseen`` counts the processes whose files this user may not look at; ``shared`` are the devices of network file
+    systems, where another host may have a file open.
     """
 
     holders: Mapping[FileId, Tuple[Holder, ...]] = field(default_factory=dict)
     leases: Mapping[FileId, Optional[bool]] = field(default_factory=dict)
     unseen: int = 0
     deleted: Tuple[DeletedFile, ...] = ()
+    shared: FrozenSet[int] = frozenset()
 
     def writers(self, identity: FileId) -> Tuple[Holder, ...]:
         """Return the processes that are seen to have a file open for writing."""
         return tuple(holder for holder in self.holders.get(identity, ()) if holder.writes)
+
+    def hidden(self, identity: FileId) -> bool:
+        """Tell whether somebody may have a file open whom nobody here can see."""
+        return bool(self.unseen) or identity[0] in self.shared
 
     def verdict(self, identity: FileId) -> str:
         """Tell whether somebody has a file open for writing, seen or not."""
         lease = self.leases.get(identity)
         if lease or self.writers(identity):
             return HELD
-        return FREE if lease is False or not self.unseen else UNCLEAR
+        return FREE if lease is False or not self.hidden(identity) else UNCLEAR
 
 
 @dataclass(frozen=True)

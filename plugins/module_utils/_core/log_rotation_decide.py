@@ -223,10 +223,14 @@ def _live(
         return [], [Refusal(live.path, obstacle)], []
     name = generation_name(family.log, _next_stamp(found, now))
     rotate = Operation(ROTATE, live.path, reason, live, name, live.size, live.size, log=family.log)
-    doubt = (
-        f"cannot tell whether one of {count_of(holdings.unseen, 'process', 'processes')} that hide their files has it"
-    )
-    return [rotate], [], [Refusal(live.path, doubt)] if verdict == UNCLEAR else []
+    return [rotate], [], [Refusal(live.path, _doubt(live, holdings))] if verdict == UNCLEAR else []
+
+
+def _doubt(live: Entry, holdings: Holdings) -> str:
+    if live.device in holdings.shared:
+        return "on a network file system: cannot tell whether another host has it open for writing"
+    hiding = count_of(holdings.unseen, "process", "processes")
+    return f"cannot tell whether one of {hiding} that hide their files has it"
 
 
 def _next_stamp(family: Family, now: float) -> float:
@@ -348,7 +352,8 @@ def _reopen(operations: Sequence[Operation], holdings: Holdings, policy: Policy)
     held = [o for o in touched if o.entry is not None and holdings.verdict(o.entry.identity) != FREE]
     if not held:
         return []
-    reason = f"{count_of(len(held), 'file')} held open for writing"
+    certain = all(o.entry is not None and holdings.verdict(o.entry.identity) == HELD for o in held)
+    reason = f"{count_of(len(held), 'file')} {'held' if certain else 'perhaps held'} open for writing"
     return [Operation(REOPEN, policy.reopening.target, reason, target=policy.reopening.command)]
 
 

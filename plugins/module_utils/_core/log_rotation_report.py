@@ -24,6 +24,7 @@ FINDINGS_LIMIT = 20  # of one kind
 DELETED_ELSEWHERE_WARNING = 1024**3  # bytes held by deleted files elsewhere on the file system
 NOT_NEEDED = "not_needed"  # code of an operation that turned out to have nothing to do
 CLOCK_TOLERANCE = 60.0  # seconds by which a stamp may lie ahead: two rotations of one second move it a little
+UNREAD = Finding("logs", UNKNOWN, "the directory could not be looked at again after the run")
 
 _Item = TypeVar("_Item")
 _WORDS = {  # of what, to do what, what was done

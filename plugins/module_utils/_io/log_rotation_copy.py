@@ -20,6 +20,7 @@ from .log_rotation_place import Staging, rename_free, take_after
 from .log_rotation_tree import LeftAlone, LogTree, open_entry, open_same, unlink_same
 
 _COPY = "oncall-copy"  # name of a copy before it gets its place
+_SYNCS = 10  # a busy log gets new lines during each sync: after so many the rest is small
 
 
 def copy_and_truncate(directory: int, staging: Staging, entry: Entry, target: str) -> Tuple[FileId, int]:
@@ -27,7 +28,8 @@ def copy_and_truncate(directory: int, staging: Staging, entry: Entry, target: st
 
     Until the log is truncated the copy is called ``target`` + ``.copied`` and is a prefix of the log, so that whoever
     comes after a kill can tell what happened. Lines written between the last look and the truncation are lost: the
-    window is a few microseconds, and it is the price of this method.
+    window is a few microseconds, and it is the price of this method. A power failure right after the truncation may
+    cost a busy log what it got during the last sync.
 
     Raises:
         FileExistsError: ``target`` is taken; nothing was changed.
@@ -42,9 +44,12 @@ def copy_and_truncate(directory: int, staging: Staging, entry: Entry, target: st
         os.fsync(copy)
         staging.place(_COPY, copy, target + COPIED)
         os.fsync(directory)
-        while _append(log, copy):
+        synced = 0
+        while _append(log, copy) and synced < _SYNCS:
             os.fsync(copy)
+            synced += 1
         os.ftruncate(log, 0)
+        os.fsync(copy)
         info, left = os.fstat(copy), os.fstat(log)
     finally:
         os.close(copy)

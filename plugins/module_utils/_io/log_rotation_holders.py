@@ -27,10 +27,15 @@ _Lost = Dict[FileId, Tuple[str, os.stat_result, List[Holder]]]
 
 
 class Processes:
-    """The processes of this host, as far as this user may look at them; files below ``avoid`` are left alone."""
+    """The processes of this host, as far as this user may look at them.
 
-    def __init__(self, avoid: Tuple[str, ...] = ()) -> None:
-        self._remote = (*_remote_mounts(), *avoid)
+    Files below ``avoid`` and on network file systems are left alone; not on those of ``tree``: they have just answered.
+    """
+
+    def __init__(self, avoid: Tuple[str, ...] = (), tree: Optional[LogTree] = None) -> None:
+        mounts = tuple(_remote_mounts())
+        self._shared = frozenset(device for device, _point in mounts)
+        self._avoid = (*(point for device, point in mounts if not _belongs(device, point, tree)), *avoid)
         self._own = os.getpid()
 
     def holdings(self, wanted: FrozenSet[FileId], tree: LogTree) -> Holdings:
@@ -53,7 +58,8 @@ class Processes:
                 if info.st_dev == device:
                     _note_deleted(deleted, path, info, pid, number)
         lost = tuple(_deleted(*facts, tree.path) for facts in deleted.values())
-        return Holdings({key: _merged(holders) for key, holders in found.items()}, {}, unseen, lost)
+        holders = {key: _merged(several) for key, several in found.items()}
+        return Holdings(holders, {}, unseen, lost, self._shared)
 
     def deleted(self) -> Tuple[Tuple[DeletedFile, ...], int]:
         """Return the deleted files of all file systems that are held open, and how many processes hide theirs."""
@@ -88,7 +94,7 @@ class Processes:
     def _open_file(self, folder: str, number: str) -> Iterator[_Open]:
         try:
             path = os.readlink(f"{folder}/{number}")  # noqa: PTH115
-            if not path.startswith("/") or path.startswith(("/dev/", "/memfd:", "/proc/", *self._remote)):
+            if not path.startswith("/") or path.startswith(("/dev/", "/memfd:", "/proc/", *self._avoid)):
                 return
             info = os.stat(f"{folder}/{number}")  # noqa: PTH116
             if stat.S_ISREG(info.st_mode):
@@ -205,10 +211,19 @@ def _deleted(path: str, info: os.stat_result, holders: List[Holder], root: str) 
     return DeletedFile(path, info.st_blocks * 512, _merged(holders), path.startswith(root + "/"))
 
 
-def _remote_mounts() -> Iterator[str]:
-    """Yield the mount points of network file systems, with a slash behind."""
+def _belongs(device: int, point: str, tree: Optional[LogTree]) -> bool:
+    """Tell whether a mount holds a tree, lies in it, or shows the same file system in another place."""
+    if tree is None:
+        return False
+    path = f"{tree.path}/"
+    return path.startswith(point) or point.startswith(path) or device == tree.device
+
+
+def _remote_mounts() -> Iterator[Tuple[int, str]]:
+    """Yield the devices and the mount points (with a slash behind) of network file systems."""
     text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     for line in text.splitlines():
         head, _dash, tail = line.partition(" - ")
         if tail.split(" ", 1)[0] in _REMOTE:
-            yield head.split()[4].rstrip("/") + "/"
+            _id, _parent, device, _root, point = head.split()[:5]
+            yield os.makedev(*map(int, device.split(":"))), point.rstrip("/") + "/"

@@ -71,7 +71,8 @@ class RotationLock:
         if self._fd is None:
             return
         info = os.fstat(self._fd)
-        with self._tree.directory("") as directory, contextlib.suppress(LeftAlone, FileNotFoundError):
+        # A file that stays hinders nobody, the lock goes with the descriptor; what the run did must be told.
+        with contextlib.suppress(LeftAlone, OSError), self._tree.directory("") as directory:
             unlink_same(directory, LOCK_NAME, (info.st_dev, info.st_ino))
         os.close(self._fd)
         self._fd = None

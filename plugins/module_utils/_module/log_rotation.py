@@ -9,14 +9,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Mapping
+from typing import Any, Mapping, Optional, Union
 
 from .._core.errors import OpsError, PreconditionFailed
 from .._core.log_rotation import Holdings, Survey, User, survey
 from .._core.log_rotation_decide import REOPEN, Work, candidates, plan_work
 from .._core.log_rotation_names import LOCK_NAME, check_path
 from .._core.log_rotation_report import (
+    UNREAD,
     Result,
     actions,
     done_message,
@@ -45,6 +47,8 @@ from .run import Operation, Task
 
 __all__ = ["LogRotation", "log_rotation_spec"]
 
+_Look = tuple[Survey, Holdings, Work, float]  # the directory, who holds its files, what is to be done, and when
+_HINT = "what was done is in steps and files; mend it, then run again"
 _HINTS = {
     "disk_full": "free some space (prune_age and max_total_size help), then run again: nothing is lost",
     "insufficient_privilege": "run the task as the owner of the logs or as root (become)",
@@ -63,8 +67,8 @@ class LogRotation(Operation):
         self._threads = threads_of(params)
         self._compressor = find_compressor(params["compress"], level_of(params), task.commands)
         self._user = User(os.geteuid(), frozenset({os.getegid(), *os.getgroups()}))
-        self._processes = Processes()
         self._tree = LogTree(check_path(params["path"]))
+        self._processes = Processes(tree=self._tree)
         self._lock = RotationLock(self._tree, task.clock)
         request = request_of(params)
         self._reopener = request and Reopener(request, self._tree, self._processes, task.commands, task.clock)
@@ -108,15 +112,8 @@ class LogRotation(Operation):
         )  # fmt: skip
         rotation = Rotation(work, means)
         results = rotation.run()
-        survey, holdings, left, now = self._look()
-        give = sum(result.freed for result in results)
-        outcome = Outcome(
-            done_message(self._survey, work, results),
-            steps(results, len(work.operations)),
-            (*trouble(results), *findings(survey, left, holdings, self._policy, now)),
-            state(survey, left),
-            _extra(work, results, total_size(self._survey), total_size(survey), give, estimated=False),
-        )
+        seen = self._look_again()
+        outcome = self._outcome(results, None if isinstance(seen, Exception) else seen)
         attempt, partial = f"rotate logs under {self._tree.path}", render_outcome(decision, outcome)
         _fail_if_any(results, attempt, partial)
         if rotation.not_durable is not None:
@@ -125,6 +122,8 @@ class LogRotation(Operation):
                 code=code_of(rotation.not_durable),
                 partial=partial,
             )
+        if isinstance(seen, Exception):
+            raise _unread(seen, attempt, partial)
         return outcome
 
     def close(self) -> None:
@@ -132,7 +131,27 @@ class LogRotation(Operation):
         self._lock.release()
         self._tree.close()
 
-    def _look(self) -> tuple[Survey, Holdings, Work, float]:
+    def _outcome(self, results: list[Result], seen: Optional[_Look]) -> Outcome:
+        """Return what was done and what is there now; ``seen`` is None when that could not be looked at."""
+        work, before = self._work, total_size(self._survey)
+        give = sum(result.freed for result in results)
+        message, done = done_message(self._survey, work, results), steps(results, len(work.operations))
+        if seen is None:
+            extra = _extra(work, results, before, before - give, give, estimated=True)
+            return Outcome(message, done, (*trouble(results), UNREAD), {}, extra)
+        survey, holdings, left, now = seen
+        found = (*trouble(results), *findings(survey, left, holdings, self._policy, now))
+        extra = _extra(work, results, before, total_size(survey), give, estimated=False)
+        return Outcome(message, done, found, state(survey, left), extra)
+
+    def _look_again(self) -> Union[_Look, OpsError, OSError]:
+        """Return what is there after the work, or why that cannot be told: what was done must not be lost with it."""
+        try:
+            return self._look()
+        except (OpsError, OSError) as error:
+            return error
+
+    def _look(self) -> _Look:
         """Return the directory, who holds its files, what is to be done about it, and when that was."""
         scan = self._tree.scan(self._task.params["recurse"], self._user.uid)
         if "" in scan.closed:
@@ -146,8 +165,8 @@ class LogRotation(Operation):
         found = survey(scan.entries, self._policy, self._user, scan.closed, scan.hidden)
         logs, waiting = candidates(found, self._policy, now)
         holdings = self._processes.holdings(frozenset(e.identity for e in (*logs, *waiting)), self._tree)
-        asked = (*waiting, *logs) if holdings.unseen else waiting
-        holdings = Holdings(holdings.holders, leases(self._tree, asked), holdings.unseen, holdings.deleted)
+        asked = [*waiting, *(log for log in logs if holdings.hidden(log.identity))]
+        holdings = replace(holdings, leases=leases(self._tree, asked))
         ratio = sample_ratio(self._tree, (*logs, *waiting), self._compressor is not None)
         redundant = redundant_copies(self._tree, found)
         return found, holdings, plan_work(found, holdings, self._policy, now, ratio, redundant), now
@@ -177,6 +196,15 @@ def _fail_if_any(results: list[Result], attempt: str, partial: Mapping[str, Any]
     raise OpsError(
         f"{attempt}: {what}: {printable(f'{first.operation.path}: {first.detail}')}",
         code=first.code,
-        hint=_HINTS.get(first.code, "what was done is in steps and files; mend it, then run again"),
+        hint=_HINTS.get(first.code, _HINT),
         partial=partial,
     )
+
+
+def _unread(error: Union[OpsError, OSError], attempt: str, partial: Mapping[str, Any]) -> OpsError:
+    """Return the failure of a run that did its work, but could not look at what is there now."""
+    if isinstance(error, OpsError):
+        code, why = error.code, error.message.removeprefix(f"{attempt}: ")
+    else:
+        code, why = code_of(error), error.strerror or str(error)
+    return OpsError(f"{attempt}: done, but not looked at again: {why}", code=code, hint=_HINT, partial=partial)

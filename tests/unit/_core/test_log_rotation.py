@@ -34,6 +34,7 @@ ANY = matcher(["*.log"], [])
 POLICY = Policy(ANY, max_age=20 * HOUR, create=False)
 SIGNAL = Reopening("signal", "unit shop.service", "kill -HUP <MainPID of shop.service>")
 COPYTRUNCATE = Reopening("copytruncate")
+NETWORK = frozenset({1})  # the device of every entry below
 NODE = Holder(12, "node", 100, writes=True, appends=True)
 PLAIN_WRITER = replace(NODE, appends=False)
 READER = replace(NODE, writes=False, appends=False)
@@ -209,6 +210,8 @@ OPEN = {
     "unseen processes, the kernel cannot tell": (
         Holdings(leases={entry("app.log").identity: None}, unseen=3), Reopening(), True,
     ),
+    "a writer, on a network file system": (replace(held(NODE), shared=NETWORK), Reopening(), False),
+    "a network file system, who knows whether another host has it": (Holdings(shared=NETWORK), SIGNAL, True),
 }  # fmt: skip
 
 
@@ -222,21 +225,37 @@ def test_a_log_that_is_held_open_is_rotated_only_when_its_writer_goes_along(case
     assert bool(found.of(REOPEN)) is asked
 
 
-def test_where_nobody_can_tell_the_file_is_not_compressed_before_it_is_quiet() -> None:
+@pytest.mark.parametrize(
+    ("holdings", "who"),
+    [(Holdings(unseen=3), "one of 3 processes"), (Holdings(shared=NETWORK), "another host")],
+    ids=["hidden processes", "a network file system"],
+)
+def test_where_nobody_can_tell_the_file_is_not_compressed_before_it_is_quiet(holdings: Holdings, who: str) -> None:
     log = entry("app.log")
-    found = work(log, holdings=Holdings(leases={log.identity: None}, unseen=3))
+    found = work(log, holdings=replace(holdings, leases={log.identity: None}))
     assert kinds(found) == [(ROTATE, "app.log")]
     assert len(found.unclear) == 2
+    assert who in found.unclear[0].reason
     for age, compressed in ((HOUR / 2, False), (2 * HOUR, True)):
         plain = rotated(age, "")
-        found = work(plain, holdings=Holdings(leases={plain.identity: None}, unseen=3))
+        found = work(plain, holdings=replace(holdings, leases={plain.identity: None}))
         assert bool(found.of(COMPRESS)) is compressed
+    known = replace(holdings, leases={log.identity: False})
+    assert kinds(work(log, holdings=known)) == [(ROTATE, "app.log"), (COMPRESS, "app.log")]
+
+
+def test_an_idle_log_is_not_removed_where_another_host_may_have_it() -> None:
+    policy, idle = replace(POLICY, prune_logs_age=7 * DAY), entry("app.log", mtime=NOW - 8 * DAY)
+    assert kinds(work(idle, policy=policy)) == [(REMOVE, "app.log")]
+    assert REMOVE not in dict(kinds(work(idle, policy=policy, holdings=Holdings(shared=NETWORK))))
 
 
 def test_the_writer_is_asked_once_for_all_files() -> None:
     holdings = Holdings({entry(name).identity: (NODE,) for name in ("a.log", "b.log", "c.log")})
     found = work(*map(entry, ("a.log", "b.log", "c.log")), policy=replace(POLICY, reopening=SIGNAL), holdings=holdings)
     assert [operation.reason for operation in found.of(REOPEN)] == ["3 files held open for writing"]
+    found = work(entry("a.log"), policy=replace(POLICY, reopening=SIGNAL), holdings=Holdings(shared=NETWORK))
+    assert [operation.reason for operation in found.of(REOPEN)] == ["1 file perhaps held open for writing"]
 
 
 def test_a_generation_that_is_still_written_to_is_asked_for_again_and_never_compressed_before() -> None:

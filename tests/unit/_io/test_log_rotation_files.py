@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugins.module_utils._core.errors import OpsError
+from plugins.module_utils._io import log_rotation_holders
 from plugins.module_utils._io.command import SystemCommands
 from plugins.module_utils._io.log_rotation_compress import find_compressor, unpack
 from plugins.module_utils._io.log_rotation_copy import equal
@@ -249,3 +250,31 @@ def test_files_open_for_writing_are_told_from_those_that_are_read(tmp_path: Path
     with log.open("a"):
         assert identity(log) in processes.written_by(os.getpid())
     assert processes.written_by(2**22 + 1) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("mount", "file", "same_device", "seen"),
+    [("", "logs/x", False, True), ("logs/", "logs/x", False, True), ("logs/deep/", "logs/deep/x", False, True),
+     ("other/", "other/x", False, False), ("other/", "other/x", True, True)],
+    ids=["holds the tree", "is the tree", "in the tree", "elsewhere", "the same one elsewhere"],
+)  # fmt: skip
+def test_a_network_file_system_is_looked_at_only_when_the_logs_are_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mount: str, file: str, same_device: bool, seen: bool
+) -> None:
+    for name in ("logs/deep", "other"):
+        (tmp_path / name).mkdir(parents=True)
+    tree = LogTree(str(tmp_path / "logs"))
+    mounts = [(tree.device if same_device else 0, f"{tmp_path}/{mount}")]
+    monkeypatch.setattr(log_rotation_holders, "_remote_mounts", lambda: iter(mounts))
+    try:
+        with (tmp_path / file).open("a"):
+            held = identity(tmp_path / file)
+            assert (held in Processes(tree=tree).written_by(os.getpid())) is seen
+            assert held not in Processes().written_by(os.getpid())
+    finally:
+        tree.close()
+
+
+def test_mounts_are_told_with_their_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_rotation_holders, "_REMOTE", ("proc",))
+    assert (Path("/proc").stat().st_dev, "/proc/") in log_rotation_holders._remote_mounts()
