@@ -57,7 +57,11 @@ options:
     description: File with the key of the client's certificate.
     type: path
   connect_params:
-    description: Any other libpq connection parameter, for example C(connect_timeout) (seconds, 10 by default).
+    description:
+      - Any other libpq connection parameter, for example C(connect_timeout) (seconds, 10 by default).
+      - A server that falls silent is given up after about 40 seconds. C(keepalives_idle) (30), C(keepalives_interval)
+        (10), C(keepalives_count) (3) and C(tcp_user_timeout) (milliseconds, 30000) given here or in O(dsn) change that;
+        those of O(service) do not.
     type: dict
     default: {}
   session_role:

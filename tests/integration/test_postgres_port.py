@@ -40,6 +40,29 @@ def test_a_session_has_its_guards(database):
     assert values == ["", "1500ms", "7s", "oncall.runbooks test"]
 
 
+def test_a_server_that_falls_silent_is_given_up_by_default_and_by_the_users_own_measure(database):
+    silence = {
+        "keepalives_idle": "30",
+        "keepalives_interval": "10",
+        "keepalives_count": "3",
+        "tcp_user_timeout": "30000",
+    }
+    own = {"keepalives_idle": 5, "tcp_user_timeout": 7000}
+    for given, expected in (({}, silence), (own, {**silence, "keepalives_idle": "5", "tcp_user_timeout": "7000"})):
+        with postgres.connect(target_of(database, parameters=given)) as opened:
+            used = opened._connection.info.dsn_parameters
+        assert {name: used.get(name) for name in silence} == expected
+
+
+def test_a_lock_that_is_lost_is_noticed(database, session):
+    with postgres.advisory_lock(session, "weekly"):
+        postgres.require_held(session, "weekly")
+        session.execute("SELECT pg_catalog.pg_advisory_unlock_all()")
+        with pytest.raises(DatabaseFailed) as lost:
+            postgres.require_held(session, "weekly")
+    assert lost.value.code == "lock_lost" and "weekly" in lost.value.message
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_the_drivers_quoting_is_the_servers(session, name):
     assert (

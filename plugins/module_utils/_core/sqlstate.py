@@ -21,6 +21,7 @@ class Meaning(NamedTuple):
     hint: str
 
 
+_ENDED = Meaning("server_gone", "a time-out of the server ended the session: see which, and for which role it is set")
 _BY_STATE = {
     "28P01": Meaning("authentication_failed", "check login_user and login_password (or the password in dsn)"),
     "28000": Meaning("authentication_failed", "pg_hba.conf does not let this user in from this address"),
@@ -36,6 +37,8 @@ _BY_STATE = {
     "22023": Meaning("invalid_value", "the server does not accept this value"),
     "23505": Meaning("duplicate_key", "remove or merge the rows with the same key, then try again"),
     "25006": Meaning("read_only", "this is a standby or a read-only session: connect to the primary"),
+    "25P03": _ENDED,  # idle_in_transaction_session_timeout
+    "25P04": _ENDED,  # transaction_timeout
     "53100": Meaning("disk_full", "free space on the server's disk first: see the disk-full runbook"),
     "53200": Meaning("out_of_memory", "lower maintenance_work_mem or the number of jobs"),
     "53300": Meaning("too_many_connections", "end idle sessions first, or connect as a role with reserved connections"),
@@ -47,6 +50,7 @@ _BY_STATE = {
     "57P01": Meaning("server_gone", "the session was terminated or the server stopped: check the server, run again"),
     "57P02": Meaning("server_gone", "the server crashed: check its log before running again"),
     "57P03": Meaning("server_unavailable", "the server is starting up, shutting down or recovering: try again later"),
+    "57P05": _ENDED,  # idle_session_timeout
     "40P01": Meaning("deadlock", "another session wanted the same locks the other way round: run again"),
     "XX001": Meaning("data_corrupted", "stop, keep the data directory as it is: see the database-corruption runbook"),
     "XX002": Meaning("index_corrupted", "see the database-corruption runbook"),

@@ -35,7 +35,7 @@ from .backup_dump import Dumper, DumpTerms, missing_data, read_globals, size_of
 from .backup_facts import SharedSnapshot, read_shared, shared_snapshot
 from .backup_sentinel import write_sentinel
 from .backup_stream import Head, member, stream
-from .postgres import Database, Target, connect, end_with_client
+from .postgres import Database, Target, connect, end_with_client, may_idle
 from .postgres_tools import Login, Tool
 from .restic import Restic
 from .workspace import workspace
@@ -263,14 +263,6 @@ def try_sentinel(database: Database, keep: int) -> tuple[Optional[Sentinel], Opt
         name = printable(database.dbname)
         text = f"no sentinel was written into {name}: {error.message}; the copy says its age by its own stamp only"
         return None, Finding("sentinel", WARNING, text, error.code)
-
-
-def may_idle(database: Database) -> None:
-    """Let a session wait for as long as a dump takes, whatever the server's limits for idle sessions are."""
-    settings = ("idle_in_transaction_session_timeout", 13), ("idle_session_timeout", 14), ("transaction_timeout", 17)
-    for setting, since in settings:
-        if database.major >= since:
-            database.execute("SELECT pg_catalog.set_config(%s, '0', false)", [setting])
 
 
 def free_bytes(path: str) -> int:

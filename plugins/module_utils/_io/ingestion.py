@@ -58,11 +58,8 @@ def read_sources(target: Target, sources: Sequence[Source], ask: Ask, clock: Clo
         OpsError: there is no connection.
     """
     deadline = clock.monotonic() + ask.timeout
-    # a network that swallows packets must not hold the run: the server's time-outs do not reach the client then
-    patience = {"connect_timeout": max(2, min(10, int(ask.timeout))), "keepalives_idle": 10, "keepalives_interval": 5,
-                "keepalives_count": 3}  # fmt: skip
-    patient = replace(target, parameters={**patience, **target.parameters})
-    with connect(patient) as database:
+    connecting = {"connect_timeout": max(2, min(10, int(ask.timeout)))}
+    with connect(replace(target, parameters={**connecting, **target.parameters})) as database:
         reader = _Reader(database, target.statement_timeout, lambda: deadline - clock.monotonic())
         return tuple(reader.source(source, ask.window) for source in sources)
 

@@ -18,6 +18,7 @@ from typing import Any, Iterator, Optional
 from .._core.errors import InvalidValue, OpsError
 from .._core.redact import printable, redact_text
 from .journal_tables import sa
+from .postgres import PATIENCE
 
 DEFAULT_FILE = "~/.local/state/oncall-runbooks/journal.db"
 VARIABLE = "ONCALL_JOURNAL_URL"
@@ -95,14 +96,13 @@ def make_engine(url: sa.URL, *, writing: bool) -> sa.Engine:
         engine = sa.create_engine(url, poolclass=sa.pool.StaticPool, connect_args={"timeout": _BUSY_SECONDS})
         _set_up_sqlite(engine, writing)
     else:
+        patience = {**PATIENCE, "connect_timeout": _CONNECT_SECONDS}
         engine = sa.create_engine(
             url,
             poolclass=sa.pool.StaticPool,
             connect_args={
-                "connect_timeout": _CONNECT_SECONDS,
+                **{name: value for name, value in patience.items() if name not in url.query},
                 "application_name": "oncall.runbooks journal",
-                "keepalives_idle": 15,
-                "tcp_user_timeout": 20000,
                 "client_encoding": "utf8",
             },
         )

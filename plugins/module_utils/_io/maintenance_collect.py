@@ -16,7 +16,7 @@ from .._core.errors import DatabaseFailed
 from .._core.maintenance_facts import Facts, TableFacts
 from .._core.maintenance_policy import Policy
 from . import maintenance as reading
-from .postgres import Database, Target, connect, require_unlocked
+from .postgres import Database, Target, connect, may_idle, require_unlocked
 
 
 class Collector:
@@ -26,9 +26,11 @@ class Collector:
         self._target = target
         self._wanted = wanted
         self._sessions: dict[str, Database] = {}
-        self.first = connect(target)
-        self._sessions[self.first.dbname] = self.first
-        self.about = reading.ServerReading(self.first)
+        first = connect(target)
+        self._home = first.dbname
+        self._sessions[self._home] = first
+        may_idle(first)
+        self.about = reading.ServerReading(first)
 
     def collect(self, policy: Policy, lock: str, also: Optional[Mapping[str, Sequence[int]]] = None) -> Facts:
         """Return the facts; ``also`` names oids by database that are listed whatever their state.
@@ -37,12 +39,13 @@ class Collector:
             DatabaseFailed: the first connection failed, or a database does not exist (``database_missing``).
             LockBusy: another run holds ``lock`` in one of the databases.
         """
-        server, rows = self.about.server, reading.read_databases(self.first)
+        first = self.session(self._home)
+        server, rows = self.about.server, reading.read_databases(first)
         everything = policy.all_tables or policy.has_patterns
         tables: list[TableFacts] = []
         unreachable: list[tuple[str, str]] = []
         table_count = 0
-        for name in chosen_databases(rows, self._wanted, self.first.dbname, "maintain"):
+        for name in chosen_databases(rows, self._wanted, self._home, "maintain"):
             try:
                 session = self.session(name)
             except DatabaseFailed as error:
@@ -59,10 +62,10 @@ class Collector:
         chosen = {table.database for table in tables}
         return Facts(
             server=server,
-            now=reading.ServerReading(self.first).now,
+            now=reading.ServerReading(first).now,
             tables=tuple(tables),
-            holders=reading.read_holders(self.first),
-            running=tuple(running for running in reading.read_running(self.first) if running.database in chosen),
+            holders=reading.read_holders(first),
+            running=tuple(running for running in reading.read_running(first) if running.database in chosen),
             ages=reading.ages(rows),
             table_count=table_count,
             unreachable=tuple(unreachable),
@@ -73,11 +76,12 @@ class Collector:
         session = self._sessions.get(name)
         if session is None or session.closed:
             session = self._sessions[name] = connect(self._target, name)
+            may_idle(session)
         return session
 
     def keep_only(self, names: set[str]) -> None:
         """Give back the sessions of databases where nothing is to be done."""
-        for name in [name for name in self._sessions if name not in names and name != self.first.dbname]:
+        for name in [name for name in self._sessions if name not in names and name != self._home]:
             self._sessions.pop(name).close()
 
     def close(self) -> None:

@@ -32,7 +32,7 @@ from .._core.maintenance_plan import Planned
 from .._core.maintenance_schedule import Choice, Rate, Unit, backoff, choose, estimate, split
 from .clock import Clock
 from .maintenance import read_lock_owners, wait_for_counters, wait_for_end
-from .postgres import Database, Target, connect, end_with_client
+from .postgres import Database, Target, connect, end_with_client, may_idle
 
 FATAL = frozenset({"server_gone", "server_unavailable", "connection_failed", "disk_full", "data_corrupted"})
 _WAITS = frozenset({"lock_timeout", "deadlock", "object_in_use"})
@@ -149,7 +149,7 @@ class Crew:
                     return
                 self._run(unit, session)
         except OpsError as error:
-            self._abort(error)
+            self.give_up(error)
         finally:
             if session is not None:
                 session.close()
@@ -165,7 +165,8 @@ class Crew:
             self._changed.notify_all()
             return True
 
-    def _abort(self, error: OpsError) -> None:
+    def give_up(self, error: OpsError) -> None:
+        """Begin nothing any more: the error concerns all of the run."""
         with self._changed:
             self._fatal = self._fatal or error
             self._changed.notify_all()
@@ -274,6 +275,7 @@ class Crew:
 def open_session(target: Target, dbname: str, terms: Terms) -> Database:
     """Open a session that may maintain: with the settings of the run, and ending soon when we are gone (14)."""
     session = connect(target, dbname)
+    may_idle(session)
     session.execute("SELECT pg_catalog.set_config('client_min_messages', 'warning', false)")
     # A crash in the next moment loses at most statistics, which the next run makes again; a wait per table is saved.
     session.execute("SELECT pg_catalog.set_config('synchronous_commit', 'off', false)")

@@ -27,6 +27,14 @@ except ImportError:
     psycopg2 = None  # type: ignore[assignment]
 
 LOCK_CLASS = 0x6F6E6361  # "onca": the first key of every advisory lock of this collection
+# A server that falls silent is given up about 40 s later (30 s to the first probe), not after the system's 2 hours.
+PATIENCE: Mapping[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30000,
+}
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ def connect(target: Target, dbname: Optional[str] = None) -> Database:
             code="driver_missing",
             hint="install python3-psycopg2 (system) or psycopg2-binary (virtual environment) for the host's Python",
         )
-    parameters = {"connect_timeout": 10, **target.parameters, "application_name": target.application_name[:63]}
+    parameters = {**PATIENCE, **target.parameters, "application_name": target.application_name[:63]}
     if dbname is not None:
         parameters["dbname"] = dbname
     try:
@@ -236,6 +244,14 @@ def end_with_client(database: Database) -> None:
                 raise
 
 
+def may_idle(database: Database) -> None:
+    """Let a session wait, and work, for hours whatever limits the server has for sessions and transactions."""
+    settings = ("idle_in_transaction_session_timeout", 13), ("idle_session_timeout", 14), ("transaction_timeout", 17)
+    for setting, since in settings:
+        if database.major >= since:
+            database.execute("SELECT pg_catalog.set_config(%s, '0', false)", [setting])
+
+
 def lock_key(name: str) -> int:
     """Return the second key of the advisory lock with this name, as a signed 32-bit number."""
     value = zlib.crc32(name.encode())
@@ -259,6 +275,24 @@ def require_unlocked(database: Database, name: str) -> None:
     holders = database.fetch(_HOLDER, [LOCK_CLASS, lock_key(name)])
     if holders:
         raise _lock_busy(database, name, holders)
+
+
+def require_held(database: Database, name: str) -> None:
+    """Look whether this session still holds the lock that it took.
+
+    Raises:
+        DatabaseFailed: it does not (``lock_lost``), or the session was lost and the lock with it.
+    """
+    text = f"the lock {name} in database {printable(database.dbname)} is lost, another run may be at work"
+    try:
+        held = database.fetch(f"{_HOLDER} AND l.pid = pg_catalog.pg_backend_pid()", [LOCK_CLASS, lock_key(name)])
+    except DatabaseFailed as error:
+        if not database.closed:
+            return  # a look that failed says nothing: as long as the session lives, the lock does
+        error.message = f"{text}: {error.message}"
+        raise
+    if not held:
+        raise DatabaseFailed(text, code="lock_lost", hint="see who ended the session or its locks, then run again")
 
 
 def _lock_busy(database: Database, name: str, holders: list[dict[str, Any]]) -> LockBusy:

@@ -18,7 +18,7 @@ from typing import Iterator, Mapping, Optional, Sequence
 
 from .._core.errors import InvalidValue, PreconditionFailed
 from .command import CommandRunner
-from .postgres import Target
+from .postgres import PATIENCE, Target
 from .process import Account
 from .workspace import give, workspace
 
@@ -103,7 +103,7 @@ def login(target: Target, account: Optional[Account] = None) -> Iterator[Login]:
     Raises:
         InvalidValue: a parameter holds what a service file cannot say: a line break, or blanks at its ends.
     """
-    parameters = {key: str(value) for key, value in target.parameters.items() if key != "dbname"}
+    parameters = {key: str(value) for key, value in {**PATIENCE, **target.parameters}.items() if key != "dbname"}
     environment = {"PGAPPNAME": target.application_name[:63]}
     if "service" in parameters:
         secret = parameters.pop("password", None)

@@ -17,10 +17,9 @@ from .._core.reindex_facts import IndexFacts, Transaction
 from .._core.reindex_record import Record, record_text
 from .._core.reindex_watch import Sighting
 from . import reindex_queries as queries
-from .postgres import Database, Target, advisory_lock, connect
+from .postgres import Database, Target, advisory_lock, connect, may_idle
 from .reindex import read_transactions
-
-LOCK = "postgresql_reindex"
+from .upkeep_lock import LOCK
 
 
 @dataclass(frozen=True)
@@ -112,15 +111,9 @@ def control(target: Target, dbname: str, database_oid: int) -> Iterator[Control]
         LockBusy: another run is at work there.
     """
     with connect(target, dbname) as database:
-        stay_alive(database)
+        may_idle(database)
         with advisory_lock(database, LOCK):
             yield Control(database, database_oid)
-
-
-def stay_alive(database: Database) -> None:
-    """Take away the server's time-out for idle sessions (14): a rebuild may take hours."""
-    if database.major >= 14:
-        database.execute("SELECT pg_catalog.set_config('idle_session_timeout', '0', false)")
 
 
 def state_of(states: Sequence[State], oid: int) -> Optional[State]:

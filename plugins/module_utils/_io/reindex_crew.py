@@ -22,9 +22,9 @@ from .._core.reindex_watch import Sighting, choose, fits, pages_of, percent_of, 
 from .._core.result import DONE, FAILED, SKIPPED
 from .._core.units import human_duration
 from .clock import Clock
-from .postgres import Database, Target, connect, end_with_client
+from .postgres import Database, Target, connect, end_with_client, may_idle
 from .progress import ProgressFile
-from .reindex_control import Control, stay_alive
+from .reindex_control import Control
 from .reindex_work import FATAL, NO_TIME, NOT_OUR_FAULT, STOPPED, Job, Terms
 
 _TICK_SECONDS = 0.2
@@ -216,7 +216,7 @@ def open_session(target: Target, dbname: str, settings: Mapping[str, str], max_w
     Its lock_timeout also ends each wait for other transactions; it is the last resort, the watch is there before.
     """
     session = connect(target, dbname)
-    stay_alive(session)
+    may_idle(session)
     chosen = {"statement_timeout": "0", "lock_timeout": f"{int(max_wait * 1000) + 1000}ms", **settings}
     for name, value in chosen.items():
         session.execute("SELECT pg_catalog.set_config(%s, %s, false)", [name, value])

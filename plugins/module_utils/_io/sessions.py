@@ -44,7 +44,7 @@ SELECT a.pid, a.backend_type AS kind, a.backend_start AS started, a.leader_pid A
        a.pid = pg_catalog.pg_backend_pid() AS own,
        (SELECT pg_catalog.namesend(s.slot_name) FROM pg_catalog.pg_replication_slots s
          WHERE s.active_pid = a.pid LIMIT 1) AS slot,
-       a.state = 'idle' AND a.query ~* '\\mpg_(start_backup|backup_start)\\M' AS holds_backup,
+       a.query ~* '\\mpg_(start_backup|backup_start)\\M' AS holds_backup,
        w.blockers,
        EXTRACT(epoch FROM c.now - w.since)::pg_catalog.float8 AS waiting,
        EXTRACT(epoch FROM c.now - a.backend_start)::pg_catalog.float8 AS connected_age,

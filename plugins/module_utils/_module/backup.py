@@ -22,11 +22,11 @@ from .._core.progress import Progress
 from .._core.redact import printable
 from .._core.result import DONE, FAILED, SKIPPED, Action, Decision, Finding, Outcome, Step, render_outcome
 from .._core.units import count_of, human_size, rfc3339
-from .._io.backup_copy import Copier, Made, Tools, free_bytes, may_idle, try_sentinel
+from .._io.backup_copy import Copier, Made, Tools, free_bytes, try_sentinel
 from .._io.backup_dump import dump_arguments
 from .._io.backup_sentinel import NAME as SENTINEL_TABLE
 from .._io.backup_survey import Survey
-from .._io.postgres import Database, advisory_lock
+from .._io.postgres import Database, advisory_lock, may_idle
 from .._io.postgres_tools import find_tool, login
 from .._io.restic import RepositoryFailed, Restic
 from .._io.workspace import Stopped, ends_in_order

@@ -16,7 +16,7 @@ from typing import Any, Mapping, Optional
 
 from .._core import maintenance_outcome as outcomes
 from .._core import maintenance_report as report
-from .._core.errors import DatabaseFailed
+from .._core.errors import DatabaseFailed, OpsError
 from .._core.maintenance_facts import Facts, TableFacts
 from .._core.maintenance_plan import Survey, actions, current_pages, leaves_of_parents, survey
 from .._core.maintenance_policy import Policy, check_supported
@@ -30,23 +30,24 @@ from .._io.maintenance_stop import StopSignal
 from .._io.maintenance_watch import Watch
 from .._io.maintenance_work import Crew, Terms, Work
 from .._io.postgres import Target, advisory_lock
+from .._io.upkeep_lock import LOCK, LockWatch
 from .maintenance_options import Options, read_options
 from .postgres import postgres_target
 from .run import Operation, Task
-from .upkeep_options import raise_when_cut_short
+from .upkeep_options import raise_when_cut_short, unread
 
-LOCK = "postgresql_maintenance"
 _COUNTERS_SECONDS = 5.0
 _MEASURED_TABLES = 200
 
 
 @dataclass(frozen=True)
 class _Aftermath:
-    """What was read after the work; nothing of it when the server is gone."""
+    """What was read after the work; without ``facts`` the look failed, and ``problems`` say why."""
 
     facts: Optional[Facts]
     counters: Mapping[tuple[str, int], outcomes.Counters]
     sizes: Mapping[tuple[str, int], int]
+    problems: tuple[Finding, ...] = ()
 
     def tables(self) -> dict[tuple[str, int], TableFacts]:
         return {(table.database, table.oid): table for table in (self.facts.tables if self.facts else ())}
@@ -103,9 +104,10 @@ class Maintenance(Operation):
         collector = self._collector
         names = sorted({item.table.database for item in self._survey.planned})
         with contextlib.ExitStack() as held:
-            for name in names:
-                held.enter_context(advisory_lock(collector.session(name), LOCK))
-            work = self._work()
+            holders = [collector.session(name) for name in names]
+            for holder in holders:
+                held.enter_context(advisory_lock(holder, LOCK))
+            work = self._work(LockWatch(holders, self._task.clock))
             unfinished = self._end_of_run(names, work)
         after = self._read_again(work)
         outcome, steps = self._outcome(decision, work, after, unfinished)
@@ -145,7 +147,7 @@ class Maintenance(Operation):
         ]
         return planned + [report.passed_entry(passed, None) for passed in self._survey.passed_over]
 
-    def _work(self) -> Work:
+    def _work(self, lock: LockWatch) -> Work:
         clock, options = self._task.clock, self._options
         terms = Terms(
             jobs=options.jobs,
@@ -158,8 +160,15 @@ class Maintenance(Operation):
         target = replace(self._target, statement_timeout=options.table_timeout)
         watch = Watch(self._target, self._task.progress, clock, len(self._survey.planned), self._allowed)
         crew = Crew(target, terms, clock, self._rate)
+
+        def tick(crew: Crew) -> None:
+            watch.tick(crew)
+            lock.tick(crew.give_up)
+
         with StopSignal() as stop, contextlib.closing(watch):
-            return crew.work(units_of(self._survey.planned), watch.tick, lambda: stop.is_set)
+            work = crew.work(units_of(self._survey.planned), tick, lambda: stop.is_set)
+        lock.look()
+        return replace(work, fatal=work.fatal or lock.lost)
 
     @property
     def _wish_afterwards(self) -> Policy:
@@ -181,7 +190,7 @@ class Maintenance(Operation):
         return found
 
     def _read_again(self, work: Work) -> _Aftermath:
-        """Read what is true now; a server that is gone tells nothing, and then only warnings can speak."""
+        """Read what is true now; when that fails, only what was read before it and the warnings can speak."""
         collector = self._collector
         server, leaves = collector.about.server, leaves_of_parents(self._tables)
         counters: dict[tuple[str, int], outcomes.Counters] = {}
@@ -198,10 +207,8 @@ class Maintenance(Operation):
                 counters.update({(name, oid): value for oid, value in found.items()})
             facts = collector.collect(self._wish_afterwards, LOCK, also)
             return _Aftermath(facts, counters, self._read_sizes())
-        except DatabaseFailed:
-            if work.fatal is None:
-                raise
-            return _Aftermath(None, counters, {})
+        except OpsError as error:
+            return _Aftermath(None, counters, {}, (unread("tables", error),))
 
     def _outcome(
         self, decision: Decision, work: Work, after: _Aftermath, found: list[Finding]
@@ -219,7 +226,7 @@ class Maintenance(Operation):
         entries += decision.extra["tables"][len(planned) :]
         left = report.unfinished(codes, planned)
         if after.facts is None:
-            findings, totals = (), {}
+            findings, totals = after.problems, {}
         else:
             now_needed = survey(after.facts, self._wish_afterwards)
             unmatched = policy.unmatched(after.facts.tables) if policy.has_patterns else ()

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Mapping, Optional
 
-from .._core.errors import DatabaseFailed
+from .._core.errors import DatabaseFailed, OpsError
 from .._core.maintenance_time import seconds_allowed
 from .._core.reindex import Done, decide, outcome_of, to_remember
 from .._core.reindex_bloat import Measured
@@ -25,13 +25,14 @@ from .._core.result import DONE, FAILED, Decision, Outcome, render_outcome
 from .._io.maintenance_stop import StopSignal
 from .._io.postgres import connect, require_unlocked
 from .._io.reindex import database_names, read_database
-from .._io.reindex_control import LOCK, Control, control
+from .._io.reindex_control import Control, control
 from .._io.reindex_crew import Crew, Limits, Result
 from .._io.reindex_work import Terms
+from .._io.upkeep_lock import LOCK
 from .postgres import postgres_target
 from .reindex_options import read_options
 from .run import Operation, Task
-from .upkeep_options import raise_when_cut_short
+from .upkeep_options import raise_when_cut_short, unread
 
 NAME = "postgresql_reindex"
 
@@ -116,21 +117,24 @@ class Reindex(Operation):
         )
 
     def _outcome(self, result: Result, controls: Mapping[str, Control]) -> Outcome:
-        """Read again what is true now; a server that is gone tells nothing."""
+        """Read again what is true now; what was done is told whether that can be read or not."""
+        policy = self._options.policy
         try:
-            now = self._read_again(result.done, controls)
-        except DatabaseFailed:
-            if result.fatal is None:
-                raise
-            now = None
-        return outcome_of(result.done, now, self._options.policy, self._unreachable)
+            now, lost = self._read_again(result.done, controls)
+        except OpsError as error:
+            outcome = outcome_of(result.done, None, policy, self._unreachable)
+            return replace(outcome, findings=(*outcome.findings, unread("indexes", error)))
+        return outcome_of(result.done, now, policy, (*self._unreachable, *lost))
 
-    def _read_again(self, done: tuple[Done, ...], controls: Mapping[str, Control]) -> tuple[DatabaseFacts, ...]:
+    def _read_again(
+        self, done: tuple[Done, ...], controls: Mapping[str, Control]
+    ) -> tuple[tuple[DatabaseFacts, ...], tuple[tuple[str, str], ...]]:
+        """Return the databases as they are now, and which of them cannot be looked at any more and why."""
         measured = {
             facts.name: {index.oid: index.measured for index in facts.indexes if index.measured is not None}
             for facts in self._facts
         }
-        facts, _unreachable = self._collect([facts.name for facts in self._facts], measured)
+        facts, lost = self._collect([facts.name for facts in self._facts], measured)
         new_sizes = to_remember(done, facts, self._options.policy)
         for name, size in new_sizes:
             controls[name].write(size)
@@ -138,10 +142,11 @@ class Reindex(Operation):
             for record, _reason in stale_records(one):
                 if one.name in controls:
                     controls[one.name].erase(record.record_oid)
-        return tuple(
+        now = tuple(
             replace(one, fresh_sizes=one.fresh_sizes + tuple(size for name, size in new_sizes if name == one.name))
             for one in facts
         )
+        return now, lost
 
     def _raise_for(self, decision: Decision, outcome: Outcome, result: Result) -> None:
         """Fail when the run ended early or an index could not be rebuilt; what was done stays in the result."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Mapping, Optional
 
 from .._core.errors import DatabaseFailed, InvalidValue, OpsError
+from .._core.result import UNKNOWN, Finding
 from .._core.units import parse_duration, parse_size
 
 RANGES: Mapping[str, tuple[float, float]] = {"jobs": (1, 64), "limit": (1, 2**31), "lock_attempts": (1, 100)}
@@ -55,6 +56,11 @@ def _memory(text: Optional[str]) -> dict[str, str]:
     if not _LEAST_MEMORY <= size <= _MOST_MEMORY:
         raise InvalidValue("maintenance_work_mem must be between 1MB and 2047GB")
     return {"maintenance_work_mem": f"{size // 1024}kB"}
+
+
+def unread(what: str, error: OpsError) -> Finding:
+    """Return what is said in place of the look after the work, when it failed: what was done stands all the same."""
+    return Finding(what, UNKNOWN, f"the {what} could not be read again after the run: {error.message}", error.code)
 
 
 def raise_when_cut_short(

@@ -101,7 +101,7 @@ class Session:
         if query == queries.COUNTERS:
             tables = [self._server.tables[oid] for oid in parameters[0]]
             return [{"oid": t.oid, "vacuum_count": t.vacuum_count, "analyze_count": t.analyze_count} for t in tables]
-        return [{"got": True, "alive": 0}] if "advisory_lock" in query or query == queries.ALIVE else []
+        return [{"got": True, "alive": 0}] if "advisory" in query or query == queries.ALIVE else []
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> list[str]:
         return self._server.run(statement) if statement.startswith(("VACUUM (F", "VACUUM", "ANALYZE")) else []
@@ -210,6 +210,21 @@ def test_a_server_that_goes_away_keeps_what_was_done(monkeypatch: pytest.MonkeyP
     assert result["failed"] == "server_gone"
     assert [step["status"] for step in result["steps"]] == ["done", "done", "failed", "skipped"]
     assert result["changed"] is True
+
+
+def test_a_look_afterwards_that_fails_takes_nothing_away_from_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = needy(2)
+    server = MadeUpServer(tables, dict.fromkeys(tables, FINE), Clock())
+    subject = operation(monkeypatch, server)
+    decision = subject.decide()
+
+    def fail(*_unused: Any) -> Facts:
+        raise DatabaseFailed("canceling statement due to statement timeout", code="cancelled")
+
+    monkeypatch.setattr(Collector, "collect", fail)
+    result = render_outcome(decision, subject.apply(decision))
+    assert result["changed"] and [step["status"] for step in result["steps"]] == ["done", "done"]
+    assert [(found["check"], found["status"]) for found in result["findings"]] == [("tables", "unknown")]
 
 
 def test_a_clock_that_is_set_back_does_not_prolong_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
