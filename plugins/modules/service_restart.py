@@ -18,6 +18,9 @@ description:
   - With O(condition=needed) it acts only on a service that has failed, is stopped although it should run, whose unit file
     changed on disk, or that still runs programs or libraries that an update has replaced. A second run finds nothing to do.
   - A unit file that changed on disk is loaded first (C(systemctl daemon-reload)).
+  - A unit that is active without a process of its own, as C(postgresql.service) of Debian or a target, proves nothing of
+    what it stands for. Give it a probe, or name the unit that has the processes (C(postgresql@15-main)). Without that it
+    is refused (V(invalid_value)).
 options:
   name:
     description:
@@ -40,7 +43,7 @@ options:
   condition:
     description:
       - V(needed) acts only when there is a reason (see above). What may not be looked at (processes of other users) is
-        V(unknown) in RV(status), never V(ok).
+        V(unknown) in RV(status), never V(ok). So is a service of which no process is known.
       - Programs whose code is not mapped into memory (the sources of Node, Python, PHP) cannot be told to be stale.
     type: str
     choices: [always, needed]

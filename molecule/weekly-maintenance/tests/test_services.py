@@ -44,6 +44,11 @@ def test_security_update_is_installed_and_nothing_else(host):
     assert versions.splitlines() == ["shop-themes 1.0", "shop-tls 1.1"]
 
 
+def test_unit_without_a_process_is_not_proved_by_its_state(call):
+    """It is `active (exited)`, whatever the cluster that it stands for does."""
+    assert call(RESTART, name="postgresql")["failure"]["code"] == "invalid_value"
+
+
 @pytest.fixture
 def crash_loop(host):
     host.check_output("systemctl start crashloop")

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Iterable, Optional
 
-from .errors import PreconditionFailed
+from .errors import InvalidValue, PreconditionFailed
 from .result import CRITICAL, OK, UNKNOWN, WARNING, Action, Decision, Finding
+from .service_processes import Process, family, merged_stale
 from .units import count_of
 
 ACTIVE, STARTING, STOPPED, FAILED = "active", "starting", "stopped", "failed"
+DAEMON, STAND_IN, BARE = "daemon", "stand_in", "bare"
 
 RESTART, RELOAD = "restart", "reload"
 
@@ -28,6 +30,8 @@ class ServiceState:
     ``wanted``: it should run (enabled, or not stopped on purpose). ``restarts``: how often the manager has restarted it
     by itself, None when the manager does not count. ``identity`` changes whenever the service is started anew.
     ``since`` is RFC 3339. ``looping``: it died, and the manager will start it again or has given up doing so.
+    ``nature``: a daemon lives by its processes, a stand-in is active without any and stands for other units, and what
+    is bare has none to have (a timer, a oneshot that ended).
     """
 
     manager: str
@@ -43,6 +47,7 @@ class ServiceState:
     needs_daemon_reload: bool = False
     can_reload: bool = True
     looping: bool = False
+    nature: str = DAEMON
     instances: int = 1
     running: int = 1
 
@@ -69,11 +74,20 @@ class ServicePolicy:
 
 @dataclass(frozen=True)
 class ServiceFacts:
-    """The service, the replaced files that it still runs, and how many of its processes we may not look at."""
+    """The service, the replaced files that it still runs, and how many of its processes we may not look at.
+
+    ``alive``: a process of it is known.
+    """
 
     service: ServiceState
     stale: tuple[str, ...] = ()
     unseen: int = 0
+    alive: bool = True
+
+    @property
+    def hollow(self) -> bool:
+        """Tell whether it is active although no process of it is known: nobody can tell what it runs."""
+        return self.service.state == ACTIVE and self.service.nature != BARE and not self.alive
 
 
 @dataclass(frozen=True)
@@ -83,6 +97,17 @@ class Order:
     action: str
     argv: tuple[str, ...]
     reason: str = ""
+
+
+def facts_of(service: ServiceState, processes: Iterable[Process], unit: Optional[str]) -> ServiceFacts:
+    """Return what the processes of the host tell about a service; ``unit`` is the one whose control group is its own.
+
+    A process that the manager names and nobody sees (another PID namespace, hidepid) is one we may not look at.
+    """
+    found = family(processes, service.pids, unit)
+    hidden = set(service.pids) - {process.pid for process in found}
+    unseen = len(hidden) + sum(process.stale is None for process in found)
+    return ServiceFacts(service, merged_stale(found), unseen, bool(found or hidden))
 
 
 def needs(facts: ServiceFacts) -> tuple[str, ...]:
@@ -130,6 +155,20 @@ def check_refusals(facts: ServiceFacts, policy: ServicePolicy) -> None:
         )
 
 
+def check_proof(facts: ServiceFacts, probes: int) -> None:
+    """Refuse to call a stand-in ready by its state alone: it is active whatever becomes of what it stands for.
+
+    Raises:
+        InvalidValue: it has no process, and there is no probe.
+    """
+    service = facts.service
+    if service.nature == STAND_IN and not facts.alive and not probes:
+        raise InvalidValue(
+            f"{service.name} has no process of its own ({service.detail}): its state does not prove that it is ready",
+            hint="give a probe of what it stands for, or name the unit that has the processes (postgresql@15-main)",
+        )
+
+
 def need_finding(facts: ServiceFacts) -> Finding:
     """Return whether a restart is needed; processes that could not be looked at make a no uncertain."""
     reasons = needs(facts)
@@ -137,6 +176,10 @@ def need_finding(facts: ServiceFacts) -> Finding:
         return Finding(
             "restart_needed", WARNING, f"{facts.service.name}: {'; '.join(reasons)}", len(reasons), "reasons"
         )
+    if facts.hollow:
+        text = f"{facts.service.name}: no process of it is known, so what it runs could not be looked at"
+        advice = "give commands.pid_file" if facts.service.manager == "command" else "name the unit that has them"
+        return Finding("restart_needed", UNKNOWN, f"{text}; {advice}")
     if facts.unseen:
         text = f"{count_of(facts.unseen, 'process', 'processes')} of another user could not be looked at"
         return Finding("restart_needed", UNKNOWN, f"{facts.service.name}: {text}; that wants root with CAP_SYS_PTRACE")
@@ -169,7 +212,7 @@ def decide(facts: ServiceFacts, policy: ServicePolicy, orders: tuple[Order, ...]
     before = service.summary()
     if not is_due(facts, policy):
         msg = f"{service.name} needs no {policy.action}: {service.detail}"
-        if facts.unseen:
+        if facts.hollow or facts.unseen:
             msg = f"{service.name}: unknown whether it needs a {policy.action}; {service.detail}"
         return Decision(msg, findings=findings, before=before, after=before, extra=extra)
     why = "; ".join(needs(facts)) or "asked for"

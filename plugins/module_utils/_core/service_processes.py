@@ -66,10 +66,10 @@ def unit_of(cgroup: str) -> Optional[str]:
     return next(iter(managers or services[-1:]), None)
 
 
-def family(processes: Iterable[Process], roots: Iterable[int]) -> tuple[Process, ...]:
-    """Return the processes with these ids and all their descendants, in the order of their ids."""
+def family(processes: Iterable[Process], roots: Iterable[int], unit: Optional[str] = None) -> tuple[Process, ...]:
+    """Return the processes with these ids or of this unit and all their descendants, in the order of their ids."""
     known = tuple(processes)
-    wanted = set(roots)
+    wanted = {*roots, *(process.pid for process in known if unit is not None and process.unit == unit)}
     while True:
         children = {process.pid for process in known if process.parent in wanted} - wanted
         if not children:

@@ -9,11 +9,11 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple, Optional
+from typing import Mapping, NamedTuple, Optional
 
 from .errors import CommandFailed, InvalidValue, PreconditionFailed
 from .redact import printable
-from .service import ACTIVE, FAILED, STARTING, STOPPED, Order, ServiceState
+from .service import ACTIVE, BARE, DAEMON, FAILED, STAND_IN, STARTING, STOPPED, Order, ServiceState
 
 PROPERTIES = (
     "Id",
@@ -29,6 +29,7 @@ PROPERTIES = (
     "NeedDaemonReload",
     "CanReload",
     "Type",
+    "RemainAfterExit",
     "Result",
 )
 _NAME = re.compile(r"[A-Za-z0-9:_.@\\][A-Za-z0-9:_.@\\-]*")
@@ -131,7 +132,8 @@ def parse_show(text: str) -> ServiceState:
     detail = f"{facts['ActiveState']} ({facts['SubState']})"
     well = facts.get("Result", "success") == "success"
     looping = facts["SubState"].startswith("auto-restart")
-    oneshot_done = facts.get("Type") == "oneshot" and facts["ActiveState"] == "inactive" and well
+    nature = _nature(facts, name)
+    oneshot_done = nature == BARE and facts.get("Type") == "oneshot" and facts["ActiveState"] == "inactive" and well
     if oneshot_done:
         state, detail = ACTIVE, f"{detail}, a oneshot that ended well"
     elif not well:
@@ -154,6 +156,7 @@ def parse_show(text: str) -> ServiceState:
         needs_daemon_reload=facts.get("NeedDaemonReload") == "yes",
         can_reload=facts.get("CanReload") == "yes",
         looping=looping,
+        nature=nature,
         running=int(state == ACTIVE),
     )
 
@@ -184,6 +187,14 @@ def _check_loaded(name: str, load: str) -> None:
         code=codes.get(load, "unit_broken"),
         hint=hints.get(load, "read systemctl status and systemd-analyze verify"),
     )
+
+
+def _nature(facts: Mapping[str, str], name: str) -> str:
+    """Return what a unit lives by; active (exited) is what is left of one whose last process ended well."""
+    oneshot, remains = facts.get("Type") == "oneshot", facts.get("RemainAfterExit") == "yes"
+    if name.endswith(".target") or facts["SubState"] == "exited" or (oneshot and remains):
+        return STAND_IN
+    return BARE if oneshot or not name.endswith((".service", ".scope", ".slice")) else DAEMON
 
 
 def _identity(facts: dict[str, str], pid: int) -> tuple[str, ...]:

@@ -19,17 +19,20 @@ from .._core.progress import Progress
 from .._core.redact import printable
 from .._core.result import DONE, FAILED, OK, Decision, Finding, Outcome, Step, partial_result
 from .._core.service import (
+    ACTIVE,
     RESTART,
+    STARTING,
     Order,
     ServiceFacts,
     ServicePolicy,
     ServiceState,
+    check_proof,
     check_refusals,
     decide,
+    facts_of,
     is_due,
     need_findings,
 )
-from .._core.service_processes import family, merged_stale
 from .._core.service_watch import NOT_READY, READY, WAITING, Gate, Reading, Watch, advance, begin, look
 from .._core.units import count_of, human_duration, parse_duration
 from .._io.probe import run_probes
@@ -86,6 +89,7 @@ class ServiceRestart(Operation):
         if len(self._tally) != len(self._probes):
             raise InvalidValue("two probes have the same name", hint="give each probe a name of its own")
         self._before: ServiceState
+        self._after: ServiceFacts
         self._orders: Mapping[str, Order] = {}
 
     def decide(self) -> Decision:
@@ -95,6 +99,7 @@ class ServiceRestart(Operation):
         due = is_due(facts, self._policy)
         if due:
             check_refusals(facts, self._policy)
+            check_proof(facts, len(self._probes))
             if self._task.params["config_check"]:
                 check_config(self._task.params["config_check"], self._task.commands, self._command_timeout)
         orders = self._manager.orders(facts.service, self._policy.action)
@@ -119,6 +124,9 @@ class ServiceRestart(Operation):
         verify = decision.plan[-1].id
         try:
             watch = self._watch(began)
+            if watch.verdict == READY:
+                self._after = self._facts()
+                check_proof(self._after, len(self._probes))
         except OpsError as error:
             steps.append(Step(verify, FAILED, self._since(began), error.message))
             raise self._with_what_happened(error, decision, steps, started) from error
@@ -130,9 +138,11 @@ class ServiceRestart(Operation):
         return self._outcome(tuple(steps), took)
 
     def _facts(self) -> ServiceFacts:
-        service = self._manager.read()
-        members = family(read_processes(), service.pids) if service.pids else ()
-        return ServiceFacts(service, merged_stale(members), sum(process.stale is None for process in members))
+        service, params = self._manager.read(), self._task.params
+        of_system = params["manager"] == "systemd" and params["scope"] == "system"
+        unit = service.name if of_system and service.state in (ACTIVE, STARTING) else None
+        processes = read_processes() if service.pids or unit else ()
+        return facts_of(service, processes, unit)
 
     def _watch(self, began: float) -> Watch:
         """Poll until there is a verdict; a poll that hangs counts against the deadline like any other.
@@ -196,8 +206,7 @@ class ServiceRestart(Operation):
         return error
 
     def _outcome(self, steps: tuple[Step, ...], took: float) -> Outcome:
-        facts = self._facts()
-        service = facts.service
+        facts, service = self._after, self._after.service
         if self._policy.action == RESTART:
             facts = replace(facts, unseen=0)  # all its processes are new: they run what is installed
         ready = Finding("service_ready", OK, f"{service.name} was proved ready in {human_duration(took)}", took, "s")

@@ -6,23 +6,27 @@ from dataclasses import replace
 
 import pytest
 
-from plugins.module_utils._core.errors import PreconditionFailed
+from plugins.module_utils._core.errors import InvalidValue, PreconditionFailed
 from plugins.module_utils._core.service import (
     Order,
     ServiceFacts,
     ServicePolicy,
     ServiceState,
+    check_proof,
     check_refusals,
     decide,
+    facts_of,
     is_due,
     needs,
 )
+from plugins.module_utils._core.service_processes import Process
 
 RUNNING = ServiceState(
     "systemd", "shop.service", "active", "active (running)", True, "enabled", pids=(100,), restarts=2
 )
 FAILED = replace(RUNNING, state="failed", detail="failed (failed)", pids=())
 STOPPED = replace(RUNNING, state="stopped", detail="inactive (dead)", pids=())
+STAND_IN = replace(RUNNING, detail="active (exited)", pids=(), nature="stand_in")
 DISABLED = replace(STOPPED, wanted=False, enabled="disabled")
 NEEDED = ServicePolicy("restart", "needed", False)
 ALWAYS = ServicePolicy("restart", "always", False)
@@ -101,6 +105,10 @@ def test_a_reload_predicts_the_same_process() -> None:
         (ServiceFacts(RUNNING), "ok"),
         (ServiceFacts(RUNNING, unseen=2), "unknown"),
         (ServiceFacts(RUNNING, STALE, unseen=2), "warning"),
+        (ServiceFacts(STAND_IN, alive=False), "unknown"),
+        (ServiceFacts(STAND_IN), "ok"),
+        (ServiceFacts(replace(RUNNING, pids=()), alive=False), "unknown"),
+        (ServiceFacts(replace(RUNNING, pids=(), nature="bare"), alive=False), "ok"),
     ],
 )
 def test_what_could_not_be_looked_at_is_unknown_and_never_ok(facts: ServiceFacts, status: str) -> None:
@@ -111,3 +119,44 @@ def test_what_could_not_be_looked_at_is_unknown_and_never_ok(facts: ServiceFacts
     }
     assert bool(decision.plan) == (status == "warning")
     assert ("unknown" in decision.msg) == (status == "unknown")
+
+
+OTHER = Process(7, 1, "other", "other.service", STALE)
+
+
+@pytest.mark.parametrize(
+    ("service", "processes", "expected"),
+    [
+        (RUNNING, [Process(100, 1, "shop", "shop.service", STALE[:1]), OTHER], (STALE[:1], 0, True)),
+        (RUNNING, [Process(100, 1, "shop"), Process(101, 1, "worker", "shop.service", None)], ((), 1, True)),
+        (RUNNING, [OTHER], ((), 1, True)),
+        (STAND_IN, [Process(101, 1, "worker", "shop.service", STALE[:1])], (STALE[:1], 0, True)),
+        (STAND_IN, [OTHER], ((), 0, False)),
+    ],
+    ids=["its own", "may not be looked at", "nobody sees it", "left in its control group", "none"],
+)
+def test_the_processes_tell_what_a_service_runs(
+    service: ServiceState, processes: list[Process], expected: tuple[tuple[str, ...], int, bool]
+) -> None:
+    facts = facts_of(service, processes, "shop.service")
+    assert (facts.stale, facts.unseen, facts.alive) == expected
+
+
+@pytest.mark.parametrize(
+    ("facts", "probes", "refused"),
+    [
+        (ServiceFacts(STAND_IN, alive=False), 0, True),
+        (ServiceFacts(STAND_IN, alive=False), 1, False),
+        (ServiceFacts(STAND_IN), 0, False),
+        (ServiceFacts(replace(STAND_IN, state="stopped"), alive=False), 0, True),
+        (ServiceFacts(STOPPED, alive=False), 0, False),
+        (ServiceFacts(replace(STOPPED, nature="bare"), alive=False), 0, False),
+    ],
+)
+def test_a_stand_in_is_not_proved_ready_by_its_own_state(facts: ServiceFacts, probes: int, refused: bool) -> None:
+    if not refused:
+        check_proof(facts, probes)
+        return
+    with pytest.raises(InvalidValue) as error:
+        check_proof(facts, probes)
+    assert error.value.hint and "probe" in error.value.hint

@@ -76,6 +76,19 @@ def test_a_family_is_the_process_and_all_that_descend_from_it() -> None:
     assert [process.pid for process in family(processes, [11, 20])] == [11, 12, 20, 21]
 
 
+def test_what_left_the_family_but_not_the_control_group_belongs_to_the_unit() -> None:
+    processes = [
+        Process(10, 1, "main", "shop.service"),
+        Process(20, 1, "daemon", "shop.service"),
+        Process(21, 20, "helper", "session"),
+        Process(30, 1, "other", "other.service"),
+        Process(40, 1, "none", None),
+    ]
+    assert [process.pid for process in family(processes, [10], "shop.service")] == [10, 20, 21]
+    assert [process.pid for process in family(processes, [], "shop.service")] == [10, 20, 21]
+    assert family(processes, [], None) == ()
+
+
 def test_stale_files_are_gathered_by_unit_and_unreadable_processes_add_nothing() -> None:
     processes = [
         Process(10, 1, "nginx", "nginx.service", ("/usr/lib/b.so",)),

@@ -33,7 +33,8 @@ def recorded(name: str) -> str:
         ("failed", {"state": "failed", "wanted": True, "pids": (), "since": None}),
         ("failed", {"detail": "failed (failed), last result exit-code", "looping": False}),
         ("auto_restart", {"state": "failed", "looping": True}),
-        ("oneshot", {"state": "active", "identity": (), "wanted": False}),
+        ("oneshot", {"state": "active", "identity": (), "wanted": False, "nature": "bare"}),
+        ("stand_in", {"state": "active", "detail": "active (exited)", "pids": (), "nature": "stand_in"}),
         ("disabled", {"state": "stopped", "wanted": False, "enabled": "disabled"}),
         ("enabled_stopped", {"state": "stopped", "wanted": True}),
         ("needs_daemon_reload", {"state": "active", "needs_daemon_reload": True, "can_reload": False}),
@@ -42,6 +43,26 @@ def recorded(name: str) -> str:
 def test_a_unit_is_read_as_recorded(name: str, expected: dict[str, Any]) -> None:
     state = parse_show(recorded(name))
     assert {key: getattr(state, key) for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "state", "nature"),
+    [
+        ("active", {}, "active", "daemon"),
+        ("active", {"RemainAfterExit": "yes"}, "active", "daemon"),
+        ("active", {"RemainAfterExit": "yes", "SubState": "exited", "MainPID": "0"}, "active", "stand_in"),
+        ("enabled_stopped", {}, "stopped", "daemon"),
+        ("stand_in", {"ActiveState": "inactive", "SubState": "dead"}, "stopped", "stand_in"),
+        ("active", {"Id": "multi-user.target", "SubState": "active"}, "active", "stand_in"),
+        ("active", {"Id": "backup.timer", "SubState": "waiting"}, "active", "bare"),
+    ],
+)
+def test_a_unit_lives_by_its_processes_or_only_stands_for_others(
+    name: str, changes: dict[str, str], state: str, nature: str
+) -> None:
+    facts = {**dict(line.split("=", 1) for line in recorded(name).splitlines()), **changes}
+    read = parse_show("".join(f"{key}={value}\n" for key, value in facts.items()))
+    assert (read.state, read.nature) == (state, nature)
 
 
 @pytest.mark.parametrize(("name", "code"), [("not_found", "unit_missing"), ("masked", "unit_masked")])

@@ -9,8 +9,10 @@ import pytest
 
 from plugins.module_utils._core.errors import OpsError, TimedOut
 from plugins.module_utils._core.result import Outcome
+from plugins.module_utils._core.service_processes import Process
 from plugins.module_utils._core.service_systemd import journal_command, show_command
 from plugins.module_utils._io.progress import ProgressFile
+from plugins.module_utils._module import service
 from plugins.module_utils._module.run import Task
 from plugins.module_utils._module.service import ServiceRestart, service_restart_spec
 from tests.support.dialogue import Dialogue, FakeClock, Line, option_defaults
@@ -23,7 +25,7 @@ JOURNAL = journal_command("nginx.service", "system", 20, STARTED - 1)
 
 
 def unit(name: str = "active", **changes: Any) -> str:
-    """Return what systemctl show prints for nginx; its process is one that cannot be: nothing of /proc is read."""
+    """Return what systemctl show prints for nginx."""
     facts = dict(line.split("=", 1) for line in (RECORDED / f"{name}.txt").read_text().splitlines())
     facts.update({"Id": "nginx.service", "MainPID": "4194399", "UnitFileState": "enabled", **changes})
     return "".join(f"{key}={value}\n" for key, value in facts.items())
@@ -31,6 +33,14 @@ def unit(name: str = "active", **changes: Any) -> str:
 
 OLD = unit()
 NEW = unit(InvocationID="new", ActiveEnterTimestampMonotonic="9", MainPID="4194400")
+
+
+@pytest.fixture(autouse=True)
+def processes(monkeypatch: pytest.MonkeyPatch) -> list[Process]:
+    """The processes of the host: those of the test, and nothing of /proc."""
+    there = [Process(4194399, 1, "nginx", "nginx.service"), Process(4194400, 1, "nginx", "nginx.service")]
+    monkeypatch.setattr(service, "read_processes", lambda: tuple(there))
+    return there
 
 
 def looks(*texts: str) -> list[Line]:
@@ -108,15 +118,13 @@ def test_what_systemd_calls_a_success_may_be_none(polls: list[str], code: str) -
     ids=["never crashed", "crashed before", "was waiting for its restart", "systemd does not count"],
 )
 def test_what_dies_while_the_first_probe_waits_for_it_is_noticed(before: str, counts: str) -> None:
-    options = service_restart_spec().options["probes"]["options"]
-    probe = option_defaults(options, {"type": "command", "argv": ["curl", "localhost"]})
-    hangs = Line(["curl", "localhost"], raises=TimedOut("no answer within 5 s"))
+    hangs = Line(CURL, raises=TimedOut("no answer within 5 s"))
     new, third = (
         unit(NRestarts=count.strip("."), InvocationID=life)
         for count, life in zip(counts, ("new", "third"), strict=True)
     )
     script = [*looks(before), Line(RESTART), *looks(new), hangs, *looks(third), *looks(third), Line(JOURNAL, "died\n")]
-    error = failed(script, probes=[probe])
+    error = failed(script, probes=[probe()])
     assert error.code == ("restarted_meanwhile" if counts == ".." else "crash_loop")
     assert error.details["probes"][0]["polls"] == 1
 
@@ -143,6 +151,14 @@ def test_a_failed_restart_that_cost_the_old_process_is_a_change() -> None:
     assert error.partial["changed"] and error.partial["after"]["state"] == "failed"
 
 
+def test_a_look_that_fails_after_the_proof_loses_nothing_of_what_was_done() -> None:
+    lost = Line(SHOW, rc=1, stderr="Failed to connect to bus: Connection refused\n")
+    script = [*looks(OLD), Line(RESTART), *looks(NEW, NEW, NEW, NEW), lost, *looks(NEW), Line(JOURNAL, "")]
+    error = failed(script)
+    assert error.code == "manager_unavailable" and error.partial["changed"]
+    assert [step["status"] for step in error.partial["steps"]] == ["done", "failed"]
+
+
 def test_a_host_without_systemd_is_told_from_a_missing_unit() -> None:
     words = "System has not been booted with systemd as init system (PID 1). Can't operate.\n"
     assert failed([Line(SHOW, rc=1, stderr=words)]).code == "manager_unavailable"
@@ -153,6 +169,47 @@ def test_a_stopped_and_disabled_unit_is_left_alone() -> None:
     stopped = unit("disabled", UnitFileState="disabled", MainPID="0")
     assert failed(looks(stopped)).code == "not_running"
     carried_out([*looks(stopped), Line(RESTART), *looks(NEW, NEW, NEW, NEW, NEW)], start_stopped=True)
+
+
+CURL = ["curl", "localhost"]
+REMAINS = unit("stand_in", MainPID="0")
+
+
+def probe() -> dict[str, Any]:
+    return option_defaults(service_restart_spec().options["probes"]["options"], {"type": "command", "argv": CURL})
+
+
+@pytest.mark.parametrize(
+    "before", [REMAINS, unit("stand_in", MainPID="0", ActiveState="inactive", SubState="dead")], ids=["on", "off"]
+)
+def test_a_unit_without_a_process_is_not_restarted_without_a_probe(processes: list[Process], before: str) -> None:
+    processes.clear()
+    error = failed(looks(before), condition="always")
+    assert error.code == "invalid_value" and "postgresql@15-main" in (error.hint or "")
+    polls = [line for _poll in range(3) for line in (Line(CURL), *looks(REMAINS))]
+    carried_out([*looks(before), Line(RESTART), *looks(REMAINS), *polls, *looks(REMAINS)], probes=[probe()])
+
+
+def test_nobody_knows_whether_a_unit_without_a_process_needs_a_restart(processes: list[Process]) -> None:
+    processes.clear()
+    decision = operation(looks(REMAINS), condition="needed")[0].decide()
+    assert decision.plan == () and "unknown" in decision.msg
+    assert [finding.status for finding in decision.findings] == ["ok", "unknown"]
+
+
+def test_what_is_left_in_the_control_group_is_looked_at_and_must_come_back(processes: list[Process]) -> None:
+    processes[:] = [Process(50, 1, "worker", "nginx.service", ("/usr/lib/libssl.so.3",))]
+    restart, commands = operation(
+        [*looks(REMAINS), Line(RESTART), *looks(*[REMAINS] * 6), Line(JOURNAL, "")], condition="needed"
+    )
+    decision = restart.decide()
+    assert decision.extra["restart_reasons"] == ["it still runs 1 replaced file: /usr/lib/libssl.so.3"]
+    processes.clear()
+    with pytest.raises(OpsError) as error:
+        restart.apply(decision)
+    commands.assert_over()
+    assert error.value.code == "invalid_value" and error.value.partial["changed"]
+    assert [step["status"] for step in error.value.partial["steps"]] == ["done", "failed"]
 
 
 def test_nothing_is_given_an_order_when_nothing_is_needed() -> None:
