@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import socket
@@ -34,7 +35,7 @@ class ActionModule(ActionBase):
 def this_run(task_vars: Mapping[str, Any]) -> dict[str, Any]:
     """Return the identity of this run: the process that forked the workers."""
     pid = os.getppid()
-    host, boot_id, start = socket.gethostname(), read("/proc/sys/kernel/random/boot_id").strip(), process_start(pid)
+    host, boot_id, start = socket.gethostname(), pid_space(), process_start(pid)
     return {
         "run": f"{host}:{boot_id}:{pid}:{start}",
         "host": host,
@@ -44,6 +45,17 @@ def this_run(task_vars: Mapping[str, Any]) -> dict[str, Any]:
         "user": user_name(),
         "runbook": str(task_vars.get("ansible_play_name") or "").partition(" (")[0],
     }
+
+
+def pid_space() -> str:
+    """Return within what a pid names one process: the boot and the PID namespace; nothing when that is not known.
+
+    Containers with the host's network have its name and its boot, and pids of their own.
+    """
+    boot = read("/proc/sys/kernel/random/boot_id").strip()
+    with contextlib.suppress(OSError):
+        return f"{boot}:{Path('/proc/self/ns/pid').readlink()}" if boot else ""
+    return ""
 
 
 def user_name() -> str:
@@ -61,7 +73,7 @@ def busy_holder(result: Mapping[str, Any]) -> Optional[dict[str, Any]]:
 
 
 def is_dead(holder: Mapping[str, Any], me: Mapping[str, Any]) -> bool:
-    """Tell whether the holder was a process of this boot of this controller, and is gone."""
+    """Tell whether the holder was a process that this run would see, and is gone."""
     if (holder["host"], holder["boot_id"]) != (me["host"], me["boot_id"]) or not holder["boot_id"]:
         return False
     return bool(holder["pid"]) and process_start(holder["pid"]) != holder["pid_start"]

@@ -13,7 +13,7 @@ description:
   - Takes a lease in a file on the host. It names its holder, and it ends by itself, so that a run that died does not
     block the next one for ever.
   - A lease of another run is taken over only when it has expired, or when its holder was a process of the same
-    controller (same host name and same boot) that is gone. A lease of another controller is never broken before it
+    controller (same host name, boot and PID namespace) that is gone. A lease of another controller is never broken before it
     expires.
   - All times are those of the host's own clock.
 options:
@@ -46,7 +46,7 @@ options:
     suboptions:
       run: {description: Unique name of the run., type: str, required: true}
       host: {description: Host name of the controller., type: str, required: true}
-      boot_id: {description: Boot of the controller., type: str, default: ""}
+      boot_id: {description: Boot and PID namespace of the controller., type: str, default: ""}
       pid: {description: Process on the controller., type: int}
       pid_start: {description: "When that process started, in clock ticks since boot.", type: int}
       user: {description: Who started the run., type: str, default: ""}

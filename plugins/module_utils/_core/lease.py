@@ -28,7 +28,8 @@ _SHORTEST_SECONDS = 60.0
 class Holder:
     """The process that works under the lease, on the controller: ``run`` is unique to it.
 
-    ``pid`` and ``pid_start`` (clock ticks since boot) say something only on the same ``host`` and ``boot_id``.
+    ``pid`` and ``pid_start`` (clock ticks since boot) say something only on the same ``host`` and ``boot_id`` (the boot
+    and the PID namespace).
     """
 
     run: str

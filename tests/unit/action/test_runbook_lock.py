@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +36,27 @@ def test_a_process_that_ended_is_dead_and_so_is_one_whose_number_somebody_else_h
     assert is_dead(holder(pid=child.pid, pid_start=(start or 0) - 1), holder())
     child.communicate()
     assert is_dead(holder(pid=child.pid, pid_start=start), holder())
+
+
+def test_the_number_of_a_process_says_nothing_in_another_pid_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container with the host's network: its name and boot are the host's."""
+    alive_there = holder(pid=2**22 + 1, pid_start=1)
+    assert is_dead(alive_there, holder()), "in the same namespace it is gone"
+    monkeypatch.setattr(Path, "readlink", lambda _path: Path("pid:[4026532999]"))
+    assert not is_dead(alive_there, holder())
+
+
+def test_a_lease_from_before_the_namespace_was_kept_is_not_dead() -> None:
+    old = {"boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip()}
+    assert not is_dead(holder(pid=2**22 + 1, pid_start=1, **old), holder())
+
+
+def test_where_the_namespace_is_not_known_nothing_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(path: Path) -> Path:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "readlink", missing)
+    assert not is_dead(holder(pid=2**22 + 1, pid_start=1), holder())
 
 
 @pytest.mark.parametrize("other", [{"host": "elsewhere"}, {"boot_id": "earlier"}, {"boot_id": ""}, {"pid": None}])
