@@ -13,7 +13,8 @@ description:
   - Says which installed packages have a fix in a security archive (O(origins)). A fix that a point release has overtaken,
     a held or a pinned package are pending all the same.
   - With O(apply) it installs exactly these versions in one transaction, removes nothing, keeps configuration files, and
-    asks the package database afterwards what really is installed.
+    asks the package database afterwards what really is installed. When that look fails, the module fails, with what was
+    done in RV(steps) and RV(status) V(unknown).
   - Reports whether a reboot is required and which services still run replaced files.
   - Nothing to report without data is V(unknown), never V(ok). That is so without a security archive among the sources,
     with lists that could not be renewed, and with lists older than O(lists_critical_age).

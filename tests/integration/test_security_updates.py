@@ -195,6 +195,44 @@ def test_an_installation_that_breaks_half_way_keeps_what_was_done(debian: Debian
     assert refused["failure"]["code"] == "packages_broken" and refused["failure"]["details"]["packages"] == ["zlib"]
 
 
+@pytest.mark.parametrize(
+    ("program", "ends_well", "code", "steps", "after"),
+    [
+        ("dpkg-query", True, "command_failed", {"install": "done"}, {}),
+        ("dpkg-query", False, "packages_failed", {"install": "failed"}, {}),
+        (
+            *("apt-cache", True, "command_failed", {"install": "done", "upgrade:openssl": "done"}),
+            {"pending": 0, "versions": {"openssl": "1.2"}},
+        ),
+    ],
+)
+def test_what_was_done_is_not_lost_when_nobody_can_look_afterwards(
+    debian: Debian,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    program: str,
+    ends_well: bool,
+    code: str,
+    steps: dict[str, str],
+    after: dict[str, Any],
+) -> None:
+    """The new version's own script takes the program away by which is looked."""
+    broken, folder = tmp_path / "broken", tmp_path / "programs"
+    folder.mkdir()
+    wrapper = folder / program
+    wrapper.write_text(f'#!/bin/sh\n[ ! -e {broken} ] || exit 100\nexec {shutil.which(program)} "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    debian.publish(SECURITY, "openssl", "1.2", postinst=f"touch {broken}; exit {0 if ends_well else 7}")
+    debian.update()
+    result = run_failed("security_updates", call(**APPLY))
+    assert result["failure"]["code"] == code and result["changed"]
+    assert {step["id"]: step["status"] for step in result["steps"]} == steps and result["after"] == after
+    assert by_check(result) == {"security_updates": "unknown"} and result["status"] == "unknown"
+    assert "not read again" in result["findings"][0]["msg"] and program in result["findings"][0]["msg"]
+    assert ("look afterwards failed" in result["msg"]) == ends_well
+
+
 def test_a_busy_package_manager_is_named_and_waited_for(debian: Debian) -> None:
     with debian.busy() as pid:
         planned = run_ok("security_updates", call(**APPLY), check=True)

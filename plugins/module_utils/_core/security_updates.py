@@ -259,6 +259,11 @@ def findings(facts: SecurityFacts, policy: SecurityPolicy) -> tuple[Finding, ...
     return (*found, reboot_finding(facts.reboot), services_finding(facts.services, facts.unseen_processes))
 
 
+def unread_finding(reason: str) -> Finding:
+    """Return the verdict when nobody could look after the work."""
+    return Finding("security_updates", UNKNOWN, f"not read again after the work: {reason}")
+
+
 def _updates_finding(facts: SecurityFacts, policy: SecurityPolicy) -> Finding:
     count = len(facts.updates)
     if count:

@@ -13,7 +13,7 @@ from typing import Any, Callable, Mapping, Optional, Protocol, Sequence
 
 from .._core.errors import InvalidValue, OpsError, PreconditionFailed, VerificationFailed
 from .._core.progress import Progress
-from .._core.result import DONE, FAILED, SKIPPED, Action, Decision, Outcome, Step, partial_result
+from .._core.result import DONE, FAILED, SKIPPED, Action, Decision, Outcome, Step, partial_result, render_outcome
 from .._core.security_updates import (
     Installation,
     SecurityFacts,
@@ -27,6 +27,7 @@ from .._core.security_updates import (
     reboot_result,
     services_result,
     sort_out,
+    unread_finding,
 )
 from .._core.service_processes import stale_units
 from .._core.units import count_of, parse_duration, parse_size
@@ -118,7 +119,11 @@ class SecurityUpdates(Operation):
         return decide(facts, self._installation, self._policy)
 
     def apply(self, decision: Decision) -> Outcome:
-        """Renew the lists, install, and look again: only what dpkg or rpm confirms is done."""
+        """Renew the lists, install, and look again: only what dpkg or rpm confirms is done.
+
+        Raises:
+            OpsError: a step failed, or the look afterwards; what was done is in ``partial``.
+        """
         steps: list[Step] = []
         for action in decision.plan:
             if action.action == "refresh":
@@ -127,10 +132,17 @@ class SecurityUpdates(Operation):
                 )
             elif action.action == "install":
                 self._carry_out(action, decision, steps, self._install)
-        steps += self._confirmed(decision)
-        if any(step.status != DONE for step in steps):
-            raise self._not_confirmed(decision, steps)
-        return self._outcome(tuple(steps))
+        now: Optional[Mapping[str, str]] = None
+        try:
+            now = self._manager.installed()
+            steps += self._confirmed(decision, now)
+            if all(step.status == DONE for step in steps):
+                return self._outcome(tuple(steps), now)
+        except OpsError as error:
+            error.partial = self._unread(decision, steps, now, error)
+            error.message = f"the work is done, but the look afterwards failed: {error.message}"
+            raise
+        raise self._not_confirmed(decision, steps, now)
 
     def close(self) -> None:
         """Remove the private package lists."""
@@ -158,7 +170,7 @@ class SecurityUpdates(Operation):
         except OpsError as error:
             took = round(self._task.clock.monotonic() - began, 3)
             steps.append(Step(action.id, FAILED, took, error.message))
-            error.partial = self._partial(decision, [*steps, *self._confirmed(decision)])
+            error.partial = self._reached(decision, steps)
             raise
         steps.append(Step(action.id, DONE, round(self._task.clock.monotonic() - began, 3)))
 
@@ -166,11 +178,10 @@ class SecurityUpdates(Operation):
         if self._installation is not None:
             self._manager.install(self._installation.argv, self._lock_seconds, self._seconds)
 
-    def _confirmed(self, decision: Decision) -> list[Step]:
+    def _confirmed(self, decision: Decision, now: Mapping[str, str]) -> list[Step]:
         """Return what became of each package, as the package database has it now."""
         if self._installation is None or not any(action.action == "install" for action in decision.plan):
             return []
-        now = self._manager.installed()
         steps = []
         for action, change in zip(package_actions(decision.plan), self._installation.changes):
             there = now.get(change.name, "")
@@ -182,8 +193,24 @@ class SecurityUpdates(Operation):
                 steps.append(Step(action.id, FAILED, 0.0, f"now: {there}" if there else "left half installed"))
         return steps
 
-    def _partial(self, decision: Decision, steps: list[Step]) -> dict[str, Any]:
-        now = self._manager.installed()
+    def _reached(self, decision: Decision, steps: list[Step]) -> dict[str, Any]:
+        """Return what was done until a step failed, with what became of the packages as far as that can be read."""
+        try:
+            now = self._manager.installed()
+        except OpsError as error:
+            return self._unread(decision, steps, None, error)
+        return self._partial(decision, [*steps, *self._confirmed(decision, now)], now)
+
+    def _unread(
+        self, decision: Decision, steps: list[Step], now: Optional[Mapping[str, str]], error: OpsError
+    ) -> dict[str, Any]:
+        """Return what was done when the look afterwards failed; an installation that was begun counts as a change."""
+        known = {} if now is None else self._partial(decision, steps, now)
+        outcome = Outcome(decision.msg, tuple(steps), (unread_finding(error.message),))
+        begun = any(step.status == DONE or step.id == "install" for step in steps)
+        return {**render_outcome(decision, outcome), "after": known.get("after", {}), "changed": begun}
+
+    def _partial(self, decision: Decision, steps: list[Step], now: Mapping[str, str]) -> dict[str, Any]:
         versions = {name: now.get(name, "") for name in decision.before["versions"]}
         done = sum(1 for name, target in decision.after["versions"].items() if versions[name] == target)
         after = {"pending": decision.before["pending"] - done, "versions": versions}
@@ -191,19 +218,18 @@ class SecurityUpdates(Operation):
         touched = {step.id for step in steps if step.status in (DONE, FAILED)} - {"install", "refresh"}
         return {**partial, "changed": partial["changed"] or bool(touched)}
 
-    def _not_confirmed(self, decision: Decision, steps: list[Step]) -> OpsError:
+    def _not_confirmed(self, decision: Decision, steps: list[Step], now: Mapping[str, str]) -> OpsError:
         failed = [step.id.partition(":")[2] for step in steps if step.status != DONE]
         return VerificationFailed(
             f"install security updates: {count_of(len(failed), 'package')} not as planned: {', '.join(failed[:5])}",
             code="not_installed",
             hint="run it again and read the findings; something else changed packages at the same time?",
-            partial=self._partial(decision, steps),
+            partial=self._partial(decision, steps, now),
         )
 
-    def _outcome(self, steps: tuple[Step, ...]) -> Outcome:
+    def _outcome(self, steps: tuple[Step, ...], now: Mapping[str, str]) -> Outcome:
         facts = self._facts(None)
         installed = self._installation.updates if self._installation else ()
-        now = self._manager.installed() if installed else {}
         updates = [describe(replace(update, installed=update.target), "installed") for update in installed]
         updates += [describe(update, "pending") for update in facts.updates]
         extra = {
