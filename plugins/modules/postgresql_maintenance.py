@@ -222,7 +222,7 @@ notes:
   - Rights needed are those of the server. Up to 16 the owner of the table or of the database, or a superuser; from 17 on
     also V(MAINTAIN) on the table or membership in V(pg_maintain). Tables that the role may not maintain are reported one by
     one with V(insufficient_privilege). Without V(pg_read_all_stats) the queries of other roles' sessions in
-    RV(xmin_holders) are hidden.
+    RV(xmin_holders) are hidden, and for how long they hold back vacuum; then the finding V(xmin_horizon) is V(unknown).
   - Small tables that are treated alike share a statement, which skips locked tables; those are tried again alone. The
     plan shows each command as for the table alone. On 16 and newer the statistics of the database are updated once, at
     the end, by C(VACUUM (ONLY_DATABASE_STATS)).

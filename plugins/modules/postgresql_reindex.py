@@ -73,7 +73,8 @@ options:
   unused_after:
     description:
       - An index without a single scan is called unused when scans have been counted for this long, as a duration.
-      - Indexes that are unique, or belong to a constraint or a replica identity, are never called unused.
+      - Indexes that are unique, belong to a constraint or a replica identity, or that the table is clustered on, are never
+        called unused.
     type: str
     default: 30d
   sequence_warning:

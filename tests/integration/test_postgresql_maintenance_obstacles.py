@@ -104,8 +104,13 @@ def test_without_pg_read_all_stats_a_query_is_hidden_and_not_absent(database: Da
     make_table(database, "t")
     plain, monitor = role(), role("pg_read_all_stats")
     with holding(database, "BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT count(*) FROM t WHERE a = 42"):
-        (hidden,) = maintain(database, user=plain, check=True)["xmin_holders"]
-        (shown,) = maintain(database, user=monitor, check=True)["xmin_holders"]
+        blind, seeing = (maintain(database, user=user, check=True) for user in (plain, monitor))
+    (hidden,), (shown,) = blind["xmin_holders"], seeing["xmin_holders"]
+    unknown = finding(blind, "xmin_horizon")
+    assert unknown["status"] == "unknown" and hidden["name"] in unknown["msg"]
+    assert "GRANT pg_read_all_stats" in unknown["msg"]
+    seen = finding(seeing, "xmin_horizon")
+    assert seen["status"] == "ok" and "nobody" not in seen["msg"]
     assert hidden["detail"] == "query hidden: needs pg_read_all_stats"
     assert (hidden["held_seconds"], hidden["kind"]) == (None, "session")
     assert shown["detail"] == "SELECT count(*) FROM t WHERE a = ?"

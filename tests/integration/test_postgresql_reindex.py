@@ -325,6 +325,41 @@ def test_unused_duplicate_and_overlapping_indexes_are_told_and_never_dropped(dat
     assert {f["status"] for f in findings(told, "unused_index")} == {"warning"}
 
 
+def advised(database: Database) -> set[str]:
+    told = run_ok(MODULE, options(database))
+    return {f["check"].rpartition(".")[2] for f in findings(told, "duplicate_index") if f["status"] != "ok"}
+
+
+def test_only_an_index_without_a_duty_of_its_own_is_called_a_duplicate(database: Database) -> None:
+    for statement in (
+        "CREATE TABLE t (a int, b int, c int, d int NOT NULL)",
+        "ALTER TABLE t ADD CONSTRAINT late UNIQUE (a) DEFERRABLE",
+        "CREATE UNIQUE INDEX at_once ON t (a)",
+        "CREATE UNIQUE INDEX referenced ON t (b)",
+        "CREATE TABLE child (b int REFERENCES t (b))",
+        "ALTER TABLE t ADD CONSTRAINT free UNIQUE (b)",
+        "CREATE INDEX plain ON t (c)",
+        "CREATE INDEX clustered ON t (c)",
+        "ALTER TABLE t CLUSTER ON clustered",
+        "ALTER TABLE t ADD PRIMARY KEY (d)",
+        "CREATE UNIQUE INDEX identity ON t (d)",
+        "ALTER TABLE t REPLICA IDENTITY USING INDEX identity",
+    ):
+        database.execute(statement)
+    assert advised(database) == {"free", "plain"}
+    database.execute("ALTER TABLE t DROP CONSTRAINT free; DROP INDEX plain")
+    assert advised(database) == set()
+
+
+@pytest.mark.majors(minimum=15)
+def test_a_stricter_rule_about_nulls_is_not_a_duplicate(database: Database) -> None:
+    database.execute("CREATE TABLE t (a int UNIQUE)")
+    database.execute("CREATE UNIQUE INDEX strict ON t (a) NULLS NOT DISTINCT")
+    assert advised(database) == set()
+    database.execute("CREATE UNIQUE INDEX strict_again ON t (a) NULLS NOT DISTINCT")
+    assert advised(database) == {"strict_again"}
+
+
 def test_counts_that_are_too_young_call_nothing_unused(database: Database) -> None:
     database.execute("CREATE TABLE t (a int); CREATE INDEX t_a ON t (a)")
     database.execute("SELECT pg_stat_reset()")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from typing import Iterable, Mapping, Optional, Sequence, Union
+from typing import Iterable, Iterator, Mapping, Optional, Sequence, Union
 
 from .maintenance_facts import Facts, Running, TableFacts
 from .maintenance_need import FREEZE, PARENT, STATISTICS, InVain, Need, need_of, parent_need, statistics_need
@@ -96,14 +96,15 @@ def verb(need: Need) -> str:
 
 def survey(facts: Facts, policy: Policy) -> Survey:
     """Return which tables are worked on, in order: by urgency, then the largest first, then by name."""
-    needs = _needs(facts, policy)
+    needs, trees = _needs(facts, policy), pages_of_parents(facts.tables)
     passed, planned = [], []
     for table, found in needs:
         obstacle = _obstacle(table, found, facts, policy)
         if obstacle is not None:
             passed += [obstacle] if _is_worth_telling(obstacle) else []
         elif isinstance(found, Need):
-            planned.append(_planned(table, found, facts, policy))
+            pages = trees[table.database, table.oid] if table.is_parent else pages_to_read(table, found)
+            planned.append(_planned(table, found, pages, facts, policy))
     planned.sort(key=lambda item: (item.need.urgency, -item.pages, item.table.database, item.table.full_name))
     limit = len(planned) if policy.limit is None else policy.limit
     passed += [PassedOver(p.table, p.need, LEFT_OVER, f"only {limit} tables a run") for p in planned[limit:]]
@@ -161,14 +162,42 @@ def _is_covered(table: TableFacts, need: Found, covered: set[tuple[str, int]]) -
 
 def leaves_of_parents(tables: Iterable[TableFacts]) -> Mapping[tuple[str, int], list[TableFacts]]:
     """Return the tables that hold the rows of each partitioned parent, through all levels."""
-    by_oid = {(table.database, table.oid): table for table in tables}
+    by_oid = _by_oid(tables)
     leaves: dict[tuple[str, int], list[TableFacts]] = defaultdict(list)
-    for table in by_oid.values():
-        above: Optional[TableFacts] = table
-        while not table.is_parent and above is not None and above.parent_oid is not None:
-            leaves[table.database, above.parent_oid].append(table)
-            above = by_oid.get((table.database, above.parent_oid))
+    for table in (table for table in by_oid.values() if not table.is_parent):
+        for parent in _above(table, by_oid):
+            leaves[parent.database, parent.oid].append(table)
     return leaves
+
+
+def pages_of_parents(tables: Iterable[TableFacts]) -> Mapping[tuple[str, int], int]:
+    """Return how many pages the ANALYZE of each partitioned parent reads at most.
+
+    It takes one sample of all its partitions together, and then analyzes each table below it: again one sample for each
+    parent among them, and one for each partition (source: PostgreSQL documentation of ANALYZE, notes on partitioned
+    tables; the common sample is shared out by the partitions' pages: acquire_inherited_sample_rows() in analyze.c).
+    """
+    by_oid = _by_oid(tables)
+    leaves = leaves_of_parents(by_oid.values())
+    pages: dict[tuple[str, int], int] = defaultdict(int)
+    for table in by_oid.values():
+        sampled = leaves[table.database, table.oid] if table.is_parent else [table]
+        sample = min(sum(current_pages(leaf) for leaf in sampled), _ANALYZE_SAMPLE_PAGES)
+        for above in (table, *_above(table, by_oid)):
+            pages[above.database, above.oid] += sample
+    return pages
+
+
+def _by_oid(tables: Iterable[TableFacts]) -> Mapping[tuple[str, Optional[int]], TableFacts]:
+    return {(table.database, table.oid): table for table in tables}
+
+
+def _above(table: TableFacts, by_oid: Mapping[tuple[str, Optional[int]], TableFacts]) -> Iterator[TableFacts]:
+    """Yield the parents of a partition, the nearest one first."""
+    parent = by_oid.get((table.database, table.parent_oid))
+    while parent is not None:
+        yield parent
+        parent = by_oid.get((parent.database, parent.parent_oid))
 
 
 def _obstacle(table: TableFacts, found: Found, facts: Facts, policy: Policy) -> Optional[PassedOver]:
@@ -206,14 +235,14 @@ def _missing_right(table: TableFacts, major: int) -> str:
     return "not owner; needs MAINTAIN or pg_maintain" if major >= 17 else "not owner of the table or the database"
 
 
-def _planned(table: TableFacts, need: Need, facts: Facts, policy: Policy) -> Planned:
+def _planned(table: TableFacts, need: Need, pages: int, facts: Facts, policy: Policy) -> Planned:
     manner = _manner(table, need, facts, policy)
     return Planned(
         id=f"{verb(need)}:{printable(table.database)}:{printable(table.target)}",
         table=table,
         need=need,
         manner=manner,
-        pages=pages_to_read(table, need),
+        pages=pages,
         command=statement(need, manner, [table.target], facts.server.major),
     )
 
@@ -228,7 +257,7 @@ def _manner(table: TableFacts, need: Need, facts: Facts, policy: Policy) -> Mann
 
 
 def pages_to_read(table: TableFacts, need: Need) -> int:
-    """Return how many pages the work reads at most.
+    """Return how many pages the work on one table reads at most; for a parent see pages_of_parents().
 
     A vacuum leaves out the pages that are still all-visible, a freeze does not; indexes are read when there are dead
     rows; ANALYZE reads a sample. In the worst case each changed row is on a page of its own.

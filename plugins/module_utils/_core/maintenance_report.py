@@ -72,7 +72,12 @@ def _holder_status(holder: Holder, facts: Facts, policy: Policy) -> str:
     by_age = threshold_status(holder.age, facts.server.freeze_max_age // 10, facts.server.freeze_max_age * 3 // 4)
     seconds = held_seconds(holder, facts)
     by_time = OK if seconds is None else threshold_status(seconds, policy.xmin_warning, policy.xmin_critical)
-    return worst([by_age, by_time])
+    return worst([by_age, UNKNOWN if _is_hidden(holder) else by_time])
+
+
+def _is_hidden(holder: Holder) -> bool:
+    """Tell whether the role may not see since when a holder holds; slots and standbys tell nobody."""
+    return holder.kind == "session" and holder.since is None
 
 
 def _horizon(facts: Facts, survey: Survey, policy: Policy) -> Finding:
@@ -80,18 +85,30 @@ def _horizon(facts: Facts, survey: Survey, policy: Policy) -> Finding:
     ranked = sorted(facts.holders, key=lambda holder: -holder.age)
     bad = [holder for holder in ranked if _holder_status(holder, facts, policy) != OK] or (ranked[:1] if held else [])
     status = worst([*(_holder_status(holder, facts, policy) for holder in bad), *([WARNING] if held else [])])
-    if not bad:
+    if not ranked:
         return Finding("xmin_horizon", OK, "nobody holds back vacuum", 0, "transactions")
+    if not bad:
+        many, oldest = count_of(len(ranked), "holder"), ranked[0].age
+        text = f"vacuum is held back within the limits: {many}, the oldest by {oldest:,} transactions"
+    else:
+        text = _bad_horizon_text(sorted(bad, key=_is_hidden), held, facts)
+    return Finding("xmin_horizon", status, text, (bad or ranked)[0].age, "transactions",
+                   facts.server.freeze_max_age // 10, facts.server.freeze_max_age * 3 // 4)  # fmt: skip
+
+
+def _bad_horizon_text(bad: Sequence[Holder], held: int, facts: Facts) -> str:
     who = "; ".join(_holder_text(holder, facts) for holder in bad[:_SHOWN_NAMES])
     text = f"vacuum cannot remove rows that died after this began: {who}"
+    text += f" and {len(bad) - _SHOWN_NAMES} more" if len(bad) > _SHOWN_NAMES else ""
     text += f"; {count_of(held, 'table')} left alone because of it" if held else ""
-    return Finding("xmin_horizon", status, text, bad[0].age, "transactions", facts.server.freeze_max_age // 10,
-                   facts.server.freeze_max_age * 3 // 4)  # fmt: skip
+    hidden = any(_is_hidden(holder) for holder in bad)
+    return text + ("; to see for how long: GRANT pg_read_all_stats (pg_monitor)" if hidden else "")
 
 
 def _holder_text(holder: Holder, facts: Facts) -> str:
     seconds = held_seconds(holder, facts)
-    time = "" if seconds is None else f" for {human_duration(seconds)}"
+    unknown = " for an unknown time" if _is_hidden(holder) else ""
+    time = unknown if seconds is None else f" for {human_duration(seconds)}"
     return f"{holder.kind} {holder.name}{time}, {holder.age:,} transactions"
 
 

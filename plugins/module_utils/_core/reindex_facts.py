@@ -57,6 +57,7 @@ class IndexFacts:
     """One index. ``sql_name`` is quoted by the server; table names of a TOAST index are those of its owner.
 
     ``rows`` counts the index's entries (None: nobody ever counted), ``measured`` is what pgstattuple saw.
+    ``deferrable`` and ``nulls_not_distinct``: the rule of a unique index. ``referenced``: a foreign key relies on it.
     ``worked_on_by``: pid of a session that builds, rebuilds or drops it right now. ``age`` of its catalog entry, in
     transactions.
     """
@@ -81,6 +82,9 @@ class IndexFacts:
     measured: Optional[Measured] = None
     keys: Keys = Keys()
     unique: bool = False
+    deferrable: bool = False
+    nulls_not_distinct: bool = False
+    referenced: bool = False
     primary: bool = False
     exclusion: bool = False
     replica_identity: bool = False

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Iterable, Iterator, Mapping, Optional, Sequence
 
 from .redact import printable
@@ -32,13 +32,21 @@ class Whole:
 def wholes(indexes: Sequence[IndexFacts]) -> tuple[Whole, ...]:
     """Return the indexes that can be dropped by themselves; the parts of a partitioned index count for their root."""
     by_oid = {index.oid: index for index in indexes}
-    sizes: dict[int, list[int]] = {}
+    parts: dict[int, list[IndexFacts]] = {}
     for index in indexes:
-        root = _root(index, by_oid)
-        total = sizes.setdefault(root.oid, [0, 0])
-        total[0] += index.bytes
-        total[1] += index.scans
-    return tuple(Whole(by_oid[oid], size, scans) for oid, (size, scans) in sizes.items())
+        parts.setdefault(_root(index, by_oid).oid, []).append(index)
+    return tuple(_whole(by_oid[oid], group) for oid, group in parts.items())
+
+
+def _whole(root: IndexFacts, parts: Sequence[IndexFacts]) -> Whole:
+    """Put the parts together: who drops the root drops them all, with what they are there for."""
+    duties = replace(
+        root,
+        replica_identity=any(part.replica_identity for part in parts),
+        clustered=any(part.clustered for part in parts),
+        referenced=any(part.referenced for part in parts),
+    )
+    return Whole(duties, sum(part.bytes for part in parts), sum(part.scans for part in parts))
 
 
 def _root(index: IndexFacts, by_oid: Mapping[int, IndexFacts]) -> IndexFacts:
@@ -49,8 +57,9 @@ def _root(index: IndexFacts, by_oid: Mapping[int, IndexFacts]) -> IndexFacts:
 
 def advice(database: DatabaseFacts, policy: Policy) -> Iterator[Finding]:
     """Yield the findings about indexes that are not needed."""
-    judged = [index for index in database.indexes if not index.system and not index.toast and policy.wants(index)]
-    candidates = [whole for whole in wholes(judged) if whole.index.usable and whole.index.live]
+    users = [index for index in database.indexes if not index.system and not index.toast]
+    wanted = (whole for whole in wholes(users) if policy.wants(whole.index))
+    candidates = [whole for whole in wanted if whole.index.usable and whole.index.live]
     duplicates = tuple(_duplicates(candidates))
     doubled = {redundant.index.oid for redundant, _kept in duplicates}
     overlapping = tuple(_overlapping([whole for whole in candidates if whole.index.oid not in doubled]))
@@ -68,7 +77,12 @@ def drop_statement(index: IndexFacts) -> str:
 
 def _is_needed(index: IndexFacts) -> bool:
     """Tell whether an index has a duty beside making queries faster."""
-    return bool(index.unique or index.primary or index.exclusion or index.constraint or index.replica_identity)
+    return bool(index.unique or index.primary or index.exclusion or index.constraint or _is_chosen(index))
+
+
+def _is_chosen(index: IndexFacts) -> bool:
+    """Tell whether something refers to this very index, so that no equal one can stand in for it."""
+    return index.replica_identity or index.clustered or index.referenced
 
 
 # --- the same definition twice ------------------------------------------------------------------------------------
@@ -82,10 +96,13 @@ def _duplicates(candidates: Iterable[Whole]) -> Iterator[tuple[Whole, Whole]]:
         if keys.expressions is not None and keys.predicate is not None:
             groups.setdefault((whole.index.table_oid, whole.index.method, keys), []).append(whole)
     for group in groups.values():
-        kept, *others = sorted(group, key=_worth)
-        for redundant in others:
-            if not _needs_own(redundant.index, kept.index):
-                yield redundant, kept
+        kept: list[Whole] = []
+        for whole in sorted(group, key=_worth):
+            instead = next((other for other in kept if _stands_in(other.index, whole.index)), None)
+            if instead is None:
+                kept.append(whole)
+            else:
+                yield whole, instead
 
 
 def _worth(whole: Whole) -> tuple[bool, bool, bool, bool, int, int]:
@@ -93,7 +110,7 @@ def _worth(whole: Whole) -> tuple[bool, bool, bool, bool, int, int]:
     index = whole.index
     return (
         not index.primary,
-        not index.replica_identity,
+        not _is_chosen(index),
         index.constraint is None,
         not index.unique,
         -whole.scans,
@@ -101,11 +118,17 @@ def _worth(whole: Whole) -> tuple[bool, bool, bool, bool, int, int]:
     )
 
 
-def _needs_own(redundant: IndexFacts, kept: IndexFacts) -> bool:
-    """Tell whether the redundant one has a duty that the other does not fulfil."""
-    if redundant.replica_identity or redundant.exclusion:
-        return True
-    return redundant.unique and not kept.unique
+def _stands_in(kept: IndexFacts, redundant: IndexFacts) -> bool:
+    """Tell whether one index fulfils every duty of another with the same keys.
+
+    A unique one stands in only for one with the same rule: a deferrable constraint lets duplicates in until the commit,
+    and is neither arbiter of ON CONFLICT nor target of a foreign key; NULLS NOT DISTINCT refuses rows that the default
+    lets in (source: PostgreSQL documentation of CREATE TABLE).
+    """
+    if _is_chosen(redundant) or redundant.exclusion:
+        return False
+    same_rule = (kept.deferrable, kept.nulls_not_distinct) == (redundant.deferrable, redundant.nulls_not_distinct)
+    return not redundant.unique or (kept.unique and same_rule)
 
 
 def _duplicate(pair: tuple[Whole, Whole]) -> Finding:
@@ -132,7 +155,7 @@ def _overlapping(candidates: Sequence[Whole]) -> Iterator[tuple[Whole, Whole]]:
 def _covers(long: IndexFacts, short: IndexFacts) -> bool:
     """Tell whether every query that ``short`` serves is served by ``long``; expressions are compared whole."""
     ours, theirs = short.keys, long.keys
-    if _is_needed(short) or short.clustered or None in (ours.expressions, theirs.expressions, ours.predicate):
+    if _is_needed(short) or None in (ours.expressions, theirs.expressions, ours.predicate):
         return False
     count = ours.key_count
     if count >= theirs.key_count or ours.predicate != theirs.predicate or ours.expressions != theirs.expressions:

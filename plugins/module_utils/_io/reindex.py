@@ -79,7 +79,11 @@ def database_names(database: Database, wanted: Sequence[str]) -> list[str]:
 
 
 def _indexes_query(version: int) -> str:
-    variants = {"maintain": queries.MAINTAIN, "become": queries.BECOME}
+    variants = {
+        "maintain": queries.MAINTAIN,
+        "become": queries.BECOME,
+        "nulls_not_distinct": queries.NULLS_NOT_DISTINCT,
+    }
     return queries.INDEXES.format(**{name: queries.for_version(text, version) for name, text in variants.items()})
 
 

@@ -23,6 +23,11 @@ BECOME: Mapping[int, str] = {
     160000: "pg_catalog.pg_has_role(session_user, x.relowner, 'SET')",
     0: "pg_catalog.pg_has_role(session_user, x.relowner, 'MEMBER')",
 }
+# Whether two nulls count as the same value, where that can be chosen.
+NULLS_NOT_DISTINCT: Mapping[int, str] = {
+    150000: "i.indisunique AND i.indnullsnotdistinct",
+    0: "false",
+}
 
 
 def for_version(variants: Mapping[int, str], server_version: int) -> str:
@@ -63,8 +68,10 @@ INDEXES = (
        AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
      GROUP BY relation
 ), constraints AS MATERIALIZED (
-    SELECT conindid, min(conname) AS conname FROM pg_catalog.pg_constraint
-     WHERE conindid <> 0 AND contype IN ('p', 'u', 'x') GROUP BY conindid
+    SELECT conindid, min(conname) FILTER (WHERE contype IN ('p', 'u', 'x')) AS conname,
+           bool_or(contype = 'f') AS referenced
+      FROM pg_catalog.pg_constraint
+     WHERE conindid <> 0 GROUP BY conindid
 ), mergeable AS MATERIALIZED (  -- operator classes for which equal keys are the same bytes (support function 4)
     SELECT pg_catalog.array_agg(k.oid) AS oids FROM pg_catalog.pg_opclass k
       JOIN pg_catalog.pg_amproc p ON p.amprocfamily = k.opcfamily AND p.amprocnum = 4
@@ -82,7 +89,9 @@ SELECT x.oid, x.relkind AS kind, h.inhparent AS parent_oid,
        t.oid AS table_oid, COALESCE(m.relname, t.relname) AS table_name, mn.nspname AS table_schema,
        pg_catalog.format('%I.%I', mn.nspname, COALESCE(m.relname, t.relname)) AS table_sql_name,
        t.relkind = 't' AS toast, x.oid < 16384 AS system, am.amname AS method,
-       i.indisunique AS "unique", i.indisprimary AS "primary", i.indisexclusion AS exclusion,
+       i.indisunique AS "unique", i.indisunique AND NOT i.indimmediate AS deferrable,
+       {nulls_not_distinct} AS nulls_not_distinct, COALESCE(o.referenced, false) AS referenced,
+       i.indisprimary AS "primary", i.indisexclusion AS exclusion,
        i.indisreplident AS replica_identity, i.indisclustered AS clustered,
        i.indisvalid AS valid, i.indisready AS ready, i.indislive AS live,
        o.conname AS "constraint",

@@ -22,17 +22,25 @@ from plugins.module_utils._core.maintenance_facts import (
     TableFacts,
 )
 from plugins.module_utils._core.maintenance_need import FREEZE, STATISTICS, Need
-from plugins.module_utils._core.maintenance_plan import Planned, current_pages, pages_to_read, survey
+from plugins.module_utils._core.maintenance_plan import (
+    Planned,
+    current_pages,
+    leaves_of_parents,
+    pages_to_read,
+    survey,
+)
 from plugins.module_utils._core.maintenance_policy import Manner, Override, Policy, check_supported
 from plugins.module_utils._core.maintenance_schedule import (
     BATCH_PAGES,
     BATCH_TABLES,
+    Choice,
     Rate,
     Unit,
     backoff,
     choose,
     cost_ceiling,
     estimate,
+    estimate_table,
     units_of,
 )
 from plugins.module_utils._core.maintenance_statement import statement
@@ -156,6 +164,16 @@ def test_the_statements_cover_the_plan_exactly(facts: Facts, policy: Policy) -> 
 
 
 @settings(deadline=None)
+@given(surroundings(), st.integers(1, 10**6))
+def test_a_parent_takes_at_least_as_long_as_any_of_its_partitions(facts: Facts, pages_per_second: int) -> None:
+    rate, leaves = Rate(pages=pages_per_second * 10, seconds=10), leaves_of_parents(facts.tables)
+    for item in (item for item in survey(facts, Policy()).planned if item.table.is_parent):
+        for leaf in leaves[item.table.database, item.table.oid]:
+            alone = replace(item, table=leaf, pages=pages_to_read(leaf, item.need))
+            assert estimate_table(item, rate) >= estimate_table(alone, rate)
+
+
+@settings(deadline=None)
 @given(surroundings(), policies, st.floats(0.1, 5000), st.integers(1, 4), st.integers(1, 10**6))
 def test_by_the_estimates_the_time_is_never_exceeded(
     facts: Facts, policy: Policy, budget: float, jobs: int, pages_per_second: int
@@ -196,6 +214,28 @@ def test_pg_statistic_comes_after_everything_that_is_analyzed() -> None:
     assert units_of(plan.planned)[-1].stage > units_of(plan.planned)[0].stage
     few = survey(Facts(ServerFacts(180000), NOW, (own, *fresh[:3])), Policy())
     assert own not in [item.table for item in few.planned]
+
+
+def partition(oid: int, parent: int | None, **changes: Any) -> TableFacts:
+    return TableFacts("shop", oid, "public", f"p{oid}", f"public.p{oid}", parent_oid=parent, **changes)
+
+
+def test_a_parent_does_not_start_when_its_partitions_do_not_fit() -> None:
+    parent = partition(1, None, kind=PARENT, pages=-1)
+    leaves = (partition(oid, 1, pages=1_000_000, rows=8e7, live_rows=80_000_000) for oid in range(2, 102))
+    (unit,) = units_of(survey(Facts(ServerFacts(180000), NOW, (parent, *leaves)), Policy()).planned)
+    assert unit.pages == 100 * 30_000 + 30_000
+    assert choose([unit], 0, 470, Rate()) == Choice()
+    assert choose([unit], 0, 480, Rate()).unit is unit
+
+
+def test_the_analyze_of_a_parent_samples_each_level_below_it() -> None:
+    tree = (
+        partition(1, None, kind=PARENT, pages=-1), partition(2, 1, kind=PARENT, pages=-1),
+        partition(3, 2, pages=100, rows=900, live_rows=900), partition(4, 1, pages=50_000, rows=900, live_rows=900),
+    )  # fmt: skip
+    plan = survey(Facts(ServerFacts(180000), NOW, tree), Policy())
+    assert {item.table.oid: item.pages for item in plan.planned} == {1: 30_000 + (100 + 100) + 30_000, 2: 100 + 100}
 
 
 def test_excluded_tables_are_told_only_near_wraparound() -> None:

@@ -77,12 +77,27 @@ def test_wraparound_has_limits(age: int, server: ServerFacts, expected: str) -> 
         (Holder("slot", "left behind", 20_000_000), "warning"),
         (Holder("slot", "left behind", 150_000_000), "critical"),
         (Holder("session", "clock ahead", 5, NOW + timedelta(hours=5)), "ok"),
+        (Holder("session", "pid 7 (hidden)", 5), "unknown"),
+        (Holder("session", "pid 7 (hidden)", 20_000_000), "warning"),
+        (Holder("standby", "replica", 5), "ok"),
     ],
     ids=str,
 )
 def test_who_holds_back_vacuum_is_named_when_it_matters(holder: Holder, expected: str) -> None:
     verdict, text = status("xmin_horizon", facts(holders=(holder,)))
-    assert verdict == expected and (holder.name in text) is (expected != "ok")
+    assert verdict == expected and (holder.name in text) is (expected != "ok") and "nobody" not in text
+    assert ("GRANT pg_read_all_stats" in text) is ("hidden" in holder.name)
+
+
+def test_nobody_holds_back_vacuum() -> None:
+    assert status("xmin_horizon", facts()) == ("ok", "nobody holds back vacuum")
+
+
+def test_hidden_holders_do_not_push_out_the_one_that_is_known_to_be_old() -> None:
+    hidden = tuple(Holder("session", f"pid {n} (hidden)", 100 + n) for n in range(7))
+    old = Holder("session", "pid 99 (reports)", 5, NOW - timedelta(hours=25))
+    verdict, text = status("xmin_horizon", facts(holders=(*hidden, old)))
+    assert verdict == "critical" and "reports" in text and " and 3 more" in text
 
 
 def test_holders_are_shown_without_their_values_oldest_first() -> None:
@@ -117,6 +132,8 @@ def test_held_rows_are_not_promised_away() -> None:
     held = facts(tables=(dead,), holders=(Holder("session", "x", 5, NOW - timedelta(hours=2), "shop"),))
     assert predicted(free, survey(free, wish), wish)["dead_rows"] == 0
     assert predicted(held, survey(held, wish), wish)["dead_rows"] == 500
+    perhaps = facts(tables=(dead,), holders=(Holder("session", "x", 5, None, "shop"),))
+    assert predicted(perhaps, survey(perhaps, wish), wish)["dead_rows"] == 500
 
 
 SENT, MOVED, HALF, STUCK = Attempt(RAN, 0.5), Counters(4, 5), Counters(4, 4), Counters(3, 4)

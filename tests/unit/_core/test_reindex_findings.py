@@ -51,6 +51,26 @@ DUPLICATES: dict[str, tuple[tuple[IndexFacts, ...], set[str]]] = {
     "never the replica identity": (
         (an_index(1, "1", primary=True, unique=True), an_index(2, "1", unique=True, replica_identity=True)), set(),
     ),
+    "never the one that the table is clustered on": (
+        (an_index(1, "1"), an_index(2, "1", clustered=True)), {"duplicate_index:i1"},
+    ),
+    "never one on which a foreign key relies": (
+        (an_index(1, "1", unique=True, constraint="c"), an_index(2, "1", unique=True, referenced=True)),
+        {"duplicate_index:i1"},
+    ),
+    "never the one that is checked at once": (
+        (an_index(1, "1", unique=True), an_index(2, "1", unique=True, constraint="c", deferrable=True)), set(),
+    ),
+    "never a stricter rule about nulls": (
+        (an_index(1, "1", unique=True, nulls_not_distinct=True), an_index(2, "1", unique=True, constraint="c")), set(),
+    ),
+    "what a unique one of whatever rule can do": (
+        (an_index(1, "1"), an_index(2, "1", unique=True, constraint="c", deferrable=True)), {"duplicate_index:i1"},
+    ),
+    "two of the same rule beside another rule": (
+        (an_index(1, "1", unique=True), an_index(2, "1", unique=True),
+         an_index(3, "1", unique=True, constraint="c", deferrable=True)), {"duplicate_index:i2"},
+    ),
     "three of them": (
         (an_index(1, "1"), an_index(2, "1"), an_index(3, "1")),
         {"duplicate_index:i2", "duplicate_index:i3"},
@@ -105,7 +125,7 @@ def test_which_leading_part_is_told(case: str) -> None:
     assert checks(*indexes) == expected
 
 
-NEEDED = ["unique", "primary", "exclusion", "replica_identity"]
+NEEDED = ["unique", "primary", "exclusion", "replica_identity", "clustered", "referenced"]
 
 
 @pytest.mark.parametrize("duty", NEEDED)
@@ -135,6 +155,20 @@ def test_the_parts_of_a_partitioned_index_count_for_the_whole() -> None:
     assert (whole.index.oid, whole.bytes, whole.scans) == (1, 6, 7) and checks(*parts) == set()
     (finding,) = advised(*(replace(part, scans=0) for part in parts))
     assert finding.check == "unused_index:shop:app.i1" and finding.msg.endswith("DROP INDEX app.i1")
+
+
+@pytest.mark.parametrize("duty", ["replica_identity", "clustered", "referenced"])
+def test_what_a_part_is_there_for_keeps_the_whole(duty: str) -> None:
+    parts = (an_index(1, "1", kind="I", scans=0), an_index(2, "1", parent_oid=1, scans=0, table_oid=11, **{duty: True}))
+    assert checks(*parts) == set()
+    assert checks(*parts, an_index(3, "1", kind="I")) == {"duplicate_index:i3"}
+
+
+def test_a_part_that_is_left_out_still_counts_for_the_whole() -> None:
+    root = an_index(1, "1", kind="I", scans=0)
+    part = an_index(2, "1", parent_oid=1, scans=7, table_oid=11, table_name="t_old", table_sql_name="app.t_old")
+    assert checks(root, part, policy=replace(POLICY, exclude=("t_old",))) == set()
+    assert checks(root, replace(part, scans=0), policy=replace(POLICY, include=("t_old",))) == set()
 
 
 def test_what_is_left_out_is_not_spoken_of() -> None:
