@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sys
 import textwrap
@@ -31,6 +32,9 @@ _PLAY_NAME = re.compile(r".+ \(\d/\d\) (?P<phase>[A-Z]+): (?P<outcome>.+)")
 _MARKUP = re.compile(r"\b(?:ignore:)?(?P<kind>[A-Z]{1,2})\((?P<text>[^()]*)\)")
 _ROLE_KEYS = ("ansible.builtin.import_role", "ansible.builtin.include_role")
 _BLOCK_KEYS = ("block", "rescue", "always")
+# What a person says on the command line of one run: in a file it would confirm every restore.
+SAID_FOR_ONE_RUN = ("confirm", "force", "at", "snapshot", "target", "database", "files")
+OF_ONE_RUN = ("_confirm", "_force", "_at", "_snapshot")
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,13 @@ def variables(page: Page) -> Iterator[str]:
         specs = load(ROOT / "roles" / role / "meta" / "argument_specs.yml")["argument_specs"]
         options = {name: option for entry in entries for name, option in (specs[entry].get("options") or {}).items()}
         if options:
-            yield from (f"Of the role [{role}](../../roles/{role}/README.md):", "", *table(options), "")
+            readme = link_to(page, ROOT / "roles" / role / "README.md")
+            yield from (f"Of the role [{role}]({readme}):", "", *table(options), "")
+
+
+def link_to(page: Page, target: Path) -> str:
+    """Return the way from a runbook's page to a file."""
+    return os.path.relpath(target, page_file(page).parent)
 
 
 def table(options: dict[str, Any]) -> Iterator[str]:
@@ -188,7 +198,7 @@ def page_text(page: Page) -> str:
         "Criticality": texts["criticality"],
         "Last reviewed": texts["last_reviewed"],
         "Next review": texts["next_review"],
-        "Playbook": f"[{source}](../../{source})",
+        "Playbook": f"[{source}]({link_to(page, page.path)})",
     }
     lines = [f"# {runbook.title}", "", *(f"- **{name}:** {text}" for name, text in facts.items()), ""]
     lines += ["## Purpose", "", runbook.purpose, "", "## When to use", ""]
@@ -225,7 +235,11 @@ def reference_text(found: list[Page]) -> str:
     """Return an inventory file that sets nothing and says everything."""
     sources = "the playbooks' .meta.yml files and the roles' argument specs"
     lines = ["---", f"# Written by tools/docs.py (make docs) from {sources}.", "# Every variable with its default:"]
-    lines += ["# copy what you want to change into a file of your own."]
+    lines += ["# copy what you want to change into a file of your own.", "#"]
+    left_out = (
+        f"Left out on purpose: {', '.join(SAID_FOR_ONE_RUN)}, and what roles make of them. A person says them for"
+    )
+    lines += comment(f"{left_out} one run (-e confirm=shop): in a file they would confirm every restore.", "# ")
     options = {name: option for page in found for name, option in page.variables.items()}
     lines += ["", "# === the playbooks ===", *reference_entries(options)]
     roles: dict[str, dict[str, Any]] = {}
@@ -240,6 +254,8 @@ def reference_text(found: list[Page]) -> str:
 
 def reference_entries(options: dict[str, Any]) -> Iterator[str]:
     for name, option in options.items():
+        if name in SAID_FOR_ONE_RUN or name.endswith(OF_ONE_RUN):
+            continue
         yield ""
         yield from comment(f"{need_of(option)} {plain(option.get('description', ''))}", "# ")
         yield from sub_entries(option.get("options") or {}, "#   ")

@@ -127,8 +127,8 @@ EXAMPLES = r"""
         warning: 30d
         critical: 7d
       - name: database_size
-        source: {metric: database.size}
-        limit: {metric: host.disk.total, labels: {mount: /var/lib/postgresql}}
+        source: {metric: database.size_bytes, labels: {database: shop}}
+        limit: 107374182400
         unit: bytes
         warning: 60d
         judge_by: earliest

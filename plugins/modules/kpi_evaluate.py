@@ -43,7 +43,7 @@ options:
         type: dict
         suboptions:
           metric:
-            description: Name of the metric in the journal, for example V(availability.success_percent). Needed.
+            description: Name of the metric in the journal, for example V(availability.up). Needed.
             type: raw
           hosts:
             description: List of host names or shell patterns. All hosts by default.
@@ -172,7 +172,7 @@ EXAMPLES = r"""
     kpis:
       - name: availability
         title: Availability
-        source: {metric: availability.success_percent, aggregate: min}
+        source: {metric: availability.up, aggregate: min}
         unit: "%"
         direction: lower_is_worse
         warning: 99.9
@@ -273,7 +273,7 @@ kpis:
   contains:
     name: {description: Its name., type: str, returned: always, sample: availability}
     title: {description: What people call it., type: str, returned: always, sample: Availability}
-    source: {description: What it is made of., type: str, returned: always, sample: availability.success_percent}
+    source: {description: What it is made of., type: str, returned: always, sample: availability.up}
     aggregate: {description: How its series are put together., type: str, returned: always, sample: min}
     unit: {description: Its unit., type: str, returned: always, sample: "%"}
     direction: {description: What is worse., type: str, returned: always, sample: lower_is_worse}

@@ -113,6 +113,46 @@ def test_a_run_ends_with_the_lock_given_back_and_then_with_what_failed() -> None
     assert [task["ansible.builtin.import_tasks"] for task in end] == ["release.yml", "conclude.yml"]
 
 
+# The hosts are independent: a lost one must not end the run. A recovery is about one host, and its steps build on
+# each other: it breaks off.
+FOR_MANY_HOSTS = ("backup", "backup-verify", "database-maintenance", "weekly-maintenance")
+ON_THE_CONTROLLER = {"assert", "debug", "fail", "import_role", "import_tasks", "set_fact"}
+
+
+def tasks_of(tasks: list[dict[str, Any]], role: str = "") -> Iterator[dict[str, Any]]:
+    """Yield all tasks, also those of the roles and files that are imported; not those that only handle a failure."""
+    for task in tasks:
+        yield task
+        yield from tasks_of(task.get("block", []), role)
+        used = task.get("ansible.builtin.import_role")
+        if used:
+            name = used["name"].rpartition(".")[2]
+            file = ROOT / "roles" / name / "tasks" / f"{used.get('tasks_from', 'main')}.yml"
+            yield from tasks_of(yaml.safe_load(file.read_text()), name)
+        elif "ansible.builtin.import_tasks" in task:
+            file = ROOT / "roles" / role / "tasks" / task["ansible.builtin.import_tasks"]
+            yield from tasks_of(yaml.safe_load(file.read_text()), role)
+
+
+def can_be_lost(task: dict[str, Any]) -> bool:
+    actions = {key.removeprefix("ansible.builtin.") for key in task if key.startswith("ansible.builtin.")}
+    return "block" not in task and not actions & ON_THE_CONTROLLER
+
+
+@pytest.mark.parametrize("name", FOR_MANY_HOSTS)
+def test_a_host_that_is_lost_in_any_task_is_noted_and_ends_no_run(name: str) -> None:
+    """Ansible neither rescues a lost host nor goes on when all hosts of a play are lost."""
+    plays = yaml.safe_load((ROOT / "playbooks" / f"{name}.yml").read_text())
+    working = [play for play in plays if {"act", "verify"} & set(play["tags"])]
+    assert working
+    for play in working:
+        assert play["ignore_unreachable"] and "any_errors_fatal" not in play, play["name"]
+        (block,) = blocks_of(play["tasks"])
+        assert list(docs.role_steps([block["block"][-1]])) == [("preflight", "reached")], play["name"]
+        silent = [task["name"] for task in tasks_of([block]) if can_be_lost(task) and "register" not in task]
+        assert silent == [], play["name"]
+
+
 @pytest.mark.parametrize("path", METADATA, ids=named(METADATA))
 def test_metadata_is_complete_and_no_playbook_for_awx(path: Path) -> None:
     runbook = read_runbook(path.name.replace(".meta.yml", ""), yaml.safe_load(path.read_text()))
@@ -135,7 +175,8 @@ def test_every_tag_that_the_metadata_speaks_of_exists() -> None:
 
 
 def test_every_variable_that_a_decision_speaks_of_exists() -> None:
-    variables = set(re.findall(r"^# ([a-z_]+): ", docs.reference_text(docs.pages()), re.MULTILINE))
+    specs = [docs.load(path)["argument_specs"] for path in (ROOT / "roles").glob("*/meta/argument_specs.yml")]
+    variables = {name for entries in specs for entry in entries.values() for name in entry.get("options") or {}}
     for path in (ROOT / "roles").glob("*/meta/decisions.yml"):
         role = path.parts[-3]
         points = read_decisions(role, yaml.safe_load(path.read_text()))

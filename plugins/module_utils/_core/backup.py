@@ -8,8 +8,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
 from typing import Iterable, Mapping, Optional
 from urllib.parse import quote, unquote
 
@@ -23,6 +23,7 @@ POSTGRESQL, REDIS, CONFIG = "postgresql", "redis", "config"
 KINDS = (POSTGRESQL, REDIS, CONFIG)
 PROOF = "proof"
 MANIFEST = "manifest.json"
+CLOCK_TOLERANCE = 300.0  # seconds that another host's clock may be ahead
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,15 @@ class Catalog:
     def ids(self) -> frozenset[str]:
         """Return the ids of all snapshots that could be read."""
         return frozenset((*(copy.id for copy in self.copies), *(proof.id for proof in self.proofs), *self.strangers))
+
+    def until(self, now: datetime, tolerance: float = CLOCK_TOLERANCE) -> Catalog:
+        """Return what can be believed at a moment: without good proofs that are stamped later, by a wrong clock.
+
+        One of them would hide everything that is found out until then. A bad one stays: it can do no such harm.
+        ``tolerance`` in seconds.
+        """
+        limit = now + timedelta(seconds=tolerance)
+        return replace(self, proofs=tuple(one for one in self.proofs if one.at <= limit or one.verdict != OK))
 
     def of(self, source: Source) -> tuple[Copy, ...]:
         """Return the copies of one source, the oldest first."""

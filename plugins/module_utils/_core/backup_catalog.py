@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Iterable, Iterator, Mapping, Optional, Union
 
-from .backup import Catalog, Copy, Proof, Source
+from .backup import CLOCK_TOLERANCE, Catalog, Copy, Proof, Source
 from .result import CRITICAL, OK, UNKNOWN, WARNING, Decision, Finding, worst
 from .units import count_of, human_duration, rfc3339
 
@@ -47,7 +47,7 @@ class Policy:
     expected: Mapping[Source, Limits] = field(default_factory=dict)
     products: tuple[str, ...] = ()
     known: Optional[frozenset[str]] = None
-    tolerance: float = 300
+    tolerance: float = CLOCK_TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,7 @@ def report(look: Look, policy: Policy, now: datetime) -> Decision:
         return Decision(msg=look.findings[0].msg, findings=findings, extra=_extra(look, (), Catalog(), now))
     catalog = look.catalog
     judged = tuple(_judge(catalog, source, policy, now) for source in chosen_sources(catalog, policy))
+    catalog = catalog.until(now, policy.tolerance)
     of_sources = tuple(finding for one in judged for finding in one.findings) or _nothing_to_judge(policy)
     findings = look.findings + unreadable_findings(catalog) + of_sources
     return Decision(msg=_line(catalog, judged, findings), findings=findings, extra=_extra(look, judged, catalog, now))
@@ -121,22 +122,26 @@ def unreadable_findings(catalog: Catalog, status: str = CRITICAL) -> tuple[Findi
     return (Finding("snapshots_unreadable", status, msg, number, "snapshots"),)
 
 
-def _judge(catalog: Catalog, source: Source, policy: Policy, now: datetime) -> _Judged:
+def _judge(everything: Catalog, source: Source, policy: Policy, now: datetime) -> _Judged:
+    catalog = everything.until(now, policy.tolerance)
     copies, newest, proof = catalog.of(source), _newest_good(catalog, source), _newest_proof(catalog, source)
     limits = policy.expected.get(source, policy.limits)
     if not copies:
         missing = Finding("copy_missing", CRITICAL, f"{source.label()}: the repository has no copy of it", 0, "copies")
         return _Judged(source, copies, None, None, (missing,))
-    findings = [_copy_age(source, newest, limits.copy, now), _proof_age(source, proof, limits.proof, now)]
+    ahead = [one.at for one in everything.proofs if one not in catalog.proofs and one.source == source]
+    proof_age = _proof_age(source, proof, limits.proof, now, bool(ahead))
+    findings = [_copy_age(source, newest, limits.copy, now), proof_age]
     if catalog.verdict_of(copies[-1]) == "bad":
         msg = f"{source.label()}: the newest copy, of {rfc3339(copies[-1].taken)}, does not restore"
         findings.append(Finding("copy_bad", CRITICAL, msg))
     if policy.known is not None and not any(copy.id not in policy.known for copy in copies):
         msg = f"{source.label()}: no new copy was made, the newest is of {rfc3339(copies[-1].taken)}"
         findings.append(Finding("no_new_copy", CRITICAL, msg))
-    ahead = [copy for copy in copies if copy.taken > now + timedelta(seconds=policy.tolerance)]
+    if copies[-1].taken > now + timedelta(seconds=policy.tolerance):
+        findings.append(_future(f"{source.label()}: a copy", copies[-1].taken, now, policy.tolerance))
     if ahead:
-        findings.append(_future(source, ahead[-1], now, policy.tolerance))
+        findings.append(_future(f"{source.label()}: a proof that does not count", max(ahead), now, policy.tolerance))
     return _Judged(source, copies, newest, proof, tuple(findings))
 
 
@@ -197,10 +202,12 @@ def _copy_age(source: Source, newest: Optional[Copy], limit: Optional[float], no
     return _age("backup_age", f"{source.label()}: the newest copy is", newest.taken, limit, now)
 
 
-def _proof_age(source: Source, proof: Optional[Proof], limit: Optional[float], now: datetime) -> Finding:
+def _proof_age(source: Source, proof: Optional[Proof], limit: Optional[float], now: datetime, ahead: bool) -> Finding:
     if proof is None:
-        status = OK if limit is None else CRITICAL
+        status = OK if limit is None else UNKNOWN if ahead else CRITICAL
         msg = f"{source.label()}: no copy was ever proven to restore"
+        if ahead:
+            msg = f"{source.label()}: whether a copy was proven to restore cannot be told, a clock is or was wrong"
         return Finding("proof_age", status, msg, None, "s", critical=limit)
     return _age("proof_age", f"{source.label()}: the newest proof that a copy restores is", proof.at, limit, now)
 
@@ -214,9 +221,9 @@ def _age(check: str, what: str, since: datetime, limit: Optional[float], now: da
     return Finding(check, CRITICAL if stale else OK, msg, round(age, 3), "s", critical=limit)
 
 
-def _future(source: Source, copy: Copy, now: datetime, tolerance: float) -> Finding:
-    ahead = (copy.taken - now).total_seconds()
-    msg = f"{source.label()}: a copy of {rfc3339(copy.taken)} is {human_duration(ahead)} ahead of this host's clock"
+def _future(what: str, at: datetime, now: datetime, tolerance: float) -> Finding:
+    ahead = (at - now).total_seconds()
+    msg = f"{what} of {rfc3339(at)} is {human_duration(ahead)} ahead of this host's clock"
     return Finding("clock_skew", WARNING, msg, round(ahead, 3), "s", warning=tolerance)
 
 

@@ -82,6 +82,34 @@ class Sentinel:
 
 
 @dataclass(frozen=True)
+class Right:
+    """One right to a database; ``grantee`` "" is PUBLIC."""
+
+    privilege: str
+    grantee: str
+    grantable: bool
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a database, or of a role in it; ``role`` "" is everybody. The value may be a secret."""
+
+    role: str
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Belongings:
+    """What belongs to a database besides its contents, and is in no dump. ``rights`` None: those by default."""
+
+    connection_limit: int
+    rights: Optional[Tuple[Right, ...]]
+    settings: Tuple[Setting, ...]
+    comment: Optional[str]
+
+
+@dataclass(frozen=True)
 class DatabaseState:
     """What a database says about itself: the same reader asks the source before a copy and the restored one after it.
 
@@ -108,7 +136,10 @@ class DatabaseState:
 
 @dataclass(frozen=True)
 class Manifest(DatabaseState):
-    """All facts of one copy. ``globals`` says what globals.sql holds, or why there is none."""
+    """All facts of one copy. ``globals`` says what globals.sql holds, or why there is none.
+
+    ``belongings`` None: the copy is of before they were read.
+    """
 
     product: str
     host: str
@@ -120,6 +151,7 @@ class Manifest(DatabaseState):
     application_version: Optional[str] = None
     migration_head: Optional[str] = None
     tools: Mapping[str, str] = field(default_factory=dict)
+    belongings: Optional[Belongings] = None
 
     def to_json(self) -> str:
         """Return the text of the manifest file."""
@@ -138,7 +170,7 @@ def read_manifest(text: str) -> Manifest:
 
 
 def _manifest(data: dict[str, Any]) -> Manifest:
-    sentinel = data.pop("sentinel")
+    sentinel, belongings = data.pop("sentinel"), data.pop("belongings", None)
     tables = tuple(
         TableState(**{**one, "checksum": None if one["checksum"] is None else Checksum(**one["checksum"])})
         for one in data.pop("tables")
@@ -153,5 +185,17 @@ def _manifest(data: dict[str, Any]) -> Manifest:
             "tablespace": data.pop("tablespace", ""),  # copies of before that was read have neither
             "tablespaces": tuple(data.pop("tablespaces", ())),
             "sentinel": None if sentinel is None else Sentinel(**sentinel),
+            "belongings": None if belongings is None else _belongings(belongings),
+        }
+    )
+
+
+def _belongings(data: dict[str, Any]) -> Belongings:
+    rights = data.pop("rights")
+    return Belongings(
+        **{
+            **data,
+            "rights": None if rights is None else tuple(Right(**one) for one in rights),
+            "settings": tuple(Setting(**one) for one in data.pop("settings")),
         }
     )

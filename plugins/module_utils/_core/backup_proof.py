@@ -23,6 +23,9 @@ _SHOWN = 5
 # What the throwaway server says when it is its own host that fails, not the copy.
 _HOST_TROUBLE = (
     "No space left on device",
+    "wrote only",  # a disk that is full in the middle of a block
+    "Input/output error",
+    "Read-only file system",
     "Disk quota exceeded",
     "out of memory",
     "Out of memory",

@@ -170,10 +170,23 @@ def already_undone(at: str) -> Finding:
     return Finding("already_undone", OK, text)
 
 
-def plan_undo(record: Optional[ConfigRecord]) -> Decision:
-    """Return what an undo does; nothing where there is no restore to take back, or the newest one was undone."""
+def nothing_kept(what: str) -> PreconditionFailed:
+    """Return the failure of an undo that finds no restore: a wrong name must not look like something done."""
+    return PreconditionFailed(
+        f"no restore of {what} that could be taken back was made on this host",
+        code="no_kept_restore",
+        hint="is it the right name and host? Only a restore into its place can be taken back",
+    )
+
+
+def plan_undo(record: Optional[ConfigRecord], what: str) -> Decision:
+    """Return what an undo does; nothing where the newest restore was undone.
+
+    Raises:
+        PreconditionFailed: code ``no_kept_restore``.
+    """
     if record is None:
-        return Decision("no restore to take back")
+        raise nothing_kept(what)
     if record.state == UNDONE:
         finding = already_undone(record.at)
         return Decision(finding.msg, findings=(finding,))

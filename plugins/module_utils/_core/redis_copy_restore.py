@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Iterator, Optional, Sequence, Tuple
 
 from .backup import Copy
-from .config_copy_restore import already_undone
+from .config_copy_restore import already_undone, nothing_kept
 from .errors import InvalidValue, PreconditionFailed
 from .redis_copy import RedisManifest
 from .result import Action, Decision, Finding
@@ -216,15 +216,18 @@ def plan_restore(
 
 
 def plan_undo(record: Optional[RestoreRecord], live: LiveServer, commands: Optional[tuple[str, str]]) -> Decision:
-    """Return what an undo does; nothing where there is no restore to take back, or the newest one was undone.
+    """Return what an undo does; nothing where the newest restore was undone.
 
     ``commands`` stop and start the server; None: no file was moved, and it runs on.
+
+    Raises:
+        PreconditionFailed: code ``no_kept_restore``.
     """
-    if record is None or record.state == UNDONE:
-        keys = {"keys": live.keys}
-        findings = (already_undone(record.at),) if record else ()
-        msg = findings[0].msg if findings else "no restore to take back"
-        return Decision(msg, findings=findings, before=keys, after=keys)
+    if record is None:
+        raise nothing_kept(f"Redis in {live.directory}")
+    if record.state == UNDONE:
+        keys, finding = {"keys": live.keys}, already_undone(record.at)
+        return Decision(finding.msg, findings=(finding,), before=keys, after=keys)
     return Decision(
         f"will take back the restore of {record.at}",
         tuple(_undo_actions(record, live, commands)),

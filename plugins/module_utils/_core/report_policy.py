@@ -24,7 +24,7 @@ COMPLETED, GOOD = COUNTS = ("completed", "good")
 AREA_RUNBOOKS: Mapping[str, str] = {
     "availability": "system-health",
     "database": "performance-check",
-    "redis": "system-health",
+    "redis": "performance-check",
     "host": "system-health",
     "ingestion": "event-ingestion",
     "external_apis": "external-apis",

@@ -12,6 +12,7 @@ import contextlib
 import os
 import pwd
 import re
+import signal
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +33,12 @@ _SOCKET = "throwaway.sock"
 _DATABASES = 4096  # a server refuses an RDB with a database of a higher number than it has
 
 
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXCPU)
+_NO_MEMORY = "Out Of Memory"  # redis, src/server.c: redisOutOfMemoryHandler
+
+
 class LoadFailed(OpsError):
-    """The RDB did not load: ``rdb_damaged``, or ``server_too_old`` where this server cannot judge it."""
+    """The RDB did not load: ``rdb_damaged``; ``server_too_old``, ``throwaway_failed`` where nobody can tell why."""
 
     default_code = "rdb_damaged"
 
@@ -152,8 +157,9 @@ class _Log:
 
 def _wait(server: RedisServer, process: Any, log: _Log, clock: Clock, timeout: float) -> None:
     def ready() -> bool:
-        if process.poll() is not None:
-            raise _load_failed(log.last_lines())
+        ended = process.poll()
+        if ended is not None:
+            raise _load_failed(ended, log.last_lines())
         try:
             return not int(server.info("persistence")["loading"])
         except RedisFailed as error:
@@ -164,7 +170,15 @@ def _wait(server: RedisServer, process: Any, log: _Log, clock: Clock, timeout: f
     wait_until(ready, "the throwaway server to load the RDB", timeout, clock, every=0.05)
 
 
-def _load_failed(said: str) -> LoadFailed:
+def _load_failed(ended: int, said: str) -> LoadFailed:
+    """Return what the end of a server says; one that somebody else ended says nothing about what it read."""
+    if -ended in _FROM_OUTSIDE or _NO_MEMORY in said:
+        why = f"was ended by {signal.Signals(-ended).name}" if -ended in _FROM_OUTSIDE else "got no memory"
+        return LoadFailed(
+            f"the throwaway server {why} while it loaded the RDB",
+            code="throwaway_failed",
+            hint="look for the kernel's out-of-memory killer, and at the limits of the service or the container",
+        )
     words = ("#", "fatal", "error", "can't", "wrong", "short read", "unrecoverable")
     telling = [line for line in said.splitlines() if any(word in line.lower() for word in words)]
     line = printable((telling or said.splitlines() or ["it said nothing"])[-1], 300)

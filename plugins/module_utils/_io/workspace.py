@@ -17,6 +17,7 @@ import fcntl
 import os
 import shutil
 import signal
+import stat
 import tempfile
 import threading
 import time
@@ -77,21 +78,23 @@ def clear_leftovers(place: Path, prefix: str) -> list[str]:
     cleared = []
     for folder in sorted(place.glob(f"oncall-{prefix}-*")):
         with contextlib.suppress(OSError):
-            if folder.is_symlink() or not folder.is_dir() or not _is_ours(folder) or not _is_abandoned(folder):
+            if folder.is_symlink() or not folder.is_dir() or not _is_abandoned(folder):
                 continue
             clear(folder)
             cleared.append(folder.name)
     return cleared
 
 
-def _is_ours(folder: Path) -> bool:
-    return os.geteuid() == 0 or folder.stat().st_uid == os.geteuid()
-
-
 def _is_abandoned(folder: Path) -> bool:
-    """Tell whether nobody holds the lock; a folder without one is just being made by somebody."""
-    lock = os.open(folder / _LOCK, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    """Tell whether it is a folder of ours, and nobody holds its lock; without a lock it is just being made.
+
+    The folder may belong to a server's user, but the lock is always ours: nobody else can make us clear a folder.
+    """
+    lock = os.open(folder / _LOCK, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
+        status = os.fstat(lock)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+            return False
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
@@ -102,21 +105,44 @@ def _is_abandoned(folder: Path) -> bool:
 
 def clear(folder: Path) -> None:
     """Stop whatever of ours works in a folder, and delete it."""
-    for number in (signal.SIGQUIT, signal.SIGKILL):
-        deadline = time.monotonic() + _STOP_SECONDS
-        asked: set[int] = set()
-        while (pids := processes_in(folder)) and time.monotonic() < deadline:
-            for pid in pids - asked:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, number)
-            asked |= pids
-            time.sleep(0.02)
+    with _opened(folder) as opened:
+        for number in (signal.SIGQUIT, signal.SIGKILL):
+            deadline = time.monotonic() + _STOP_SECONDS
+            asked: set[int] = set()
+            while (pids := _processes_in(opened)) and time.monotonic() < deadline:
+                for pid in pids - asked:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, number)
+                asked |= pids
+                time.sleep(0.02)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def processes_in(folder: Path) -> set[int]:
     """Return the servers and tools that work in a folder; the shell of a person who looks around is not meant."""
-    found, inside = set(), str(folder.resolve())
+    with _opened(folder) as opened:
+        return _processes_in(opened)
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[Optional[int]]:
+    """Give a descriptor of a folder, None when it is gone or a link."""
+    try:
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        yield None
+        return
+    try:
+        yield opened
+    finally:
+        os.close(opened)
+
+
+def _processes_in(opened: Optional[int]) -> set[int]:
+    """Look by a descriptor: whoever puts another folder in the place of this one shall not choose whom we end."""
+    if opened is None:
+        return set()
+    found, inside = set(), str(Path(f"/proc/self/fd/{opened}").readlink())
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):

@@ -108,13 +108,15 @@ class BackupVerify(Operation):
                 raise InvalidValue(f"snapshot {copy.id[:8]} is {copy.source.label()}, not {self._source.label()}")
             return copy
         copies = catalog.of(self._source)
+        catalog = catalog.until(self._task.clock.now())
         if self._at is None or not copies:
             return copies[-1] if copies else None
         old_enough = [copy for copy in copies if copy.taken <= self._at]
         return old_enough[-1] if old_enough else catalog.pick(self._source, self._at)  # which says what there is
 
     def _plan(self, catalog: Catalog, copy: Copy, ages: tuple[Finding, ...]) -> Decision:
-        self._catalog, self._copy, self._before = catalog, copy, catalog.verdict_of(copy)
+        self._catalog, self._copy = catalog, copy
+        self._before = catalog.until(self._task.clock.now()).verdict_of(copy)
         self._means: Optional[Means] = None
         self._failed: Optional[Finding] = None
         try:

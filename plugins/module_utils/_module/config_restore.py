@@ -86,7 +86,7 @@ class ConfigProof(Operation):
 
     def decide(self) -> Decision:
         """Choose the copy."""
-        self._copy, self.unreadable = choose_copy(self._restic, self._task.params, CONFIG)
+        self._copy, self.unreadable = choose_copy(self._restic, self._task.params, CONFIG, self._task.clock.now())
         label, taken = self._copy.source.label(), rfc3339(self._copy.taken)
         plan = (
             Action("fetch", "fetch", label, f"state of {taken}", f"restic restore {self._copy.id[:8]}"),
@@ -150,7 +150,7 @@ class ConfigRestore(Operation):
 
     def decide(self) -> Decision:
         """Compare every path with the copy; no content leaves this function."""
-        self._copy, self.unreadable = choose_copy(self._restic, self._task.params, CONFIG)
+        self._copy, self.unreadable = choose_copy(self._restic, self._task.params, CONFIG, self._task.clock.now())
         self._manifest = read_config_manifest(self._restic.read_file(self._copy.id, f"/{MANIFEST}"))
         if not self._aside:
             self._refuse_interrupted()
@@ -292,7 +292,7 @@ class ConfigUndo(Operation):
         """Find the restore."""
         params = self._task.params
         self._record = self._undo.newest(params["source_host"], params["name"], standing=params["force"])
-        return plan_undo(self._record)
+        return plan_undo(self._record, f"{params['source_host']}'s {params['name']}")
 
     def apply(self, decision: Decision) -> Outcome:
         """Put back, file by file."""

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Mapping
 
 from .._core.backup import Copy, parse_at
@@ -70,7 +71,9 @@ class Frank(Operation):
         self._operation.close()
 
 
-def choose_copy(restic: Restic, params: Mapping[str, Any], kind: str) -> tuple[Copy, tuple[Finding, ...]]:
+def choose_copy(
+    restic: Restic, params: Mapping[str, Any], kind: str, now: datetime
+) -> tuple[Copy, tuple[Finding, ...]]:
     """Return the copy that the options ask for: by id, or the newest good one at or before a time.
 
     With it comes a warning when there are snapshots that cannot be read.
@@ -81,7 +84,7 @@ def choose_copy(restic: Restic, params: Mapping[str, Any], kind: str) -> tuple[C
     """
     source = source_of(params, kind, params["name"])
     at = parse_at(params["at"], "at") if params["at"] else None
-    catalog = restic.catalog()
+    catalog = restic.catalog().until(now)
     unreadable = unreadable_findings(catalog, WARNING)
     if not params["snapshot"]:
         return catalog.pick(source, at), unreadable

@@ -78,7 +78,7 @@ class RedisProof(Operation):
     def decide(self) -> Decision:
         """Choose the copy."""
         self._examiner = _examiner(self._task, self._restic)
-        self._copy, self.unreadable = choose_copy(self._restic, self._task.params, REDIS)
+        self._copy, self.unreadable = choose_copy(self._restic, self._task.params, REDIS, self._task.clock.now())
         label, taken = self._copy.source.label(), rfc3339(self._copy.taken)
         plan = (
             Action("fetch", "fetch", label, f"state of {taken}", f"restic restore {self._copy.id[:8]}"),
@@ -138,7 +138,7 @@ class RedisRestore(Operation):
         self._live = self._control.look(params["data_dir"] or "", params["rdb_filename"])
         self._place = Place(Path(self._live.directory))
         self._place.check()
-        self._copy, self.unreadable = choose_copy(self._restic, params, REDIS)
+        self._copy, self.unreadable = choose_copy(self._restic, params, REDIS, self._task.clock.now())
         manifest = read_redis_manifest(self._restic.read_file(self._copy.id, f"/{MANIFEST}"))
         refuse(self._policy, self._live, manifest)
         findings = self._compared(manifest)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -235,6 +237,22 @@ def test_a_bit_flip_in_the_repository(repository: TestRepository, redis: TestRed
     forced = run_failed(RESTORE, live_options(repository, redis, snapshot=repository.catalog().copies[0].id))
     assert forced["failure"]["code"] in ("repository_damaged", "verification_failed")
     assert keys_of(redis) == KEYS
+
+
+@fault("throwaway Redis that is killed (out of memory) while it loads a good copy", "redis proof",
+       "verdict unknown: the copy stays as good as it was")  # fmt: skip
+def test_the_throwaway_is_killed(repository: TestRepository, redis: TestRedis) -> None:
+    real = shutil.which("redis-server")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # another user has to run it
+        fake = Path(folder, "redis-server")
+        fake.write_text(f'#!/bin/sh\ncase "$1" in *version|-v) exec {real} --version;; esac\nkill -9 $$\n')
+        fake.chmod(0o755)
+        result = run_ok(RESTORE, proof_options(repository, server_bin_dirs=[folder]))
+    assert (result["verdict"], result["status"]) == ("unknown", "unknown"), result["findings"]
+    catalog = repository.catalog()
+    assert [catalog.verdict_of(copy) for copy in catalog.copies] == ["unproven"]
+    assert run_ok(RESTORE, proof_options(repository))["verdict"] == "ok"
 
 
 @fault("RDB of a newer Redis than there is on the host", "redis proof", "verdict unknown, neither ok nor critical")

@@ -160,7 +160,7 @@ def test_an_undo_stops_at_a_restore_that_was_undone(repository: TestRepository, 
     assert (tree / "passwd").is_symlink()
 
     assert run_ok(MODULE, {**undo, "force": True})["changed"] and not (tree / "passwd").is_symlink()
-    assert run_ok(MODULE, {**undo, "force": True})["changed"] is False
+    assert run_failed(MODULE, {**undo, "force": True})["failure"]["code"] == "no_kept_restore"
 
 
 def test_a_restore_that_wrote_nothing_is_in_nobodys_way(
@@ -174,7 +174,7 @@ def test_a_restore_that_wrote_nothing_is_in_nobodys_way(
     with monkeypatch.context() as patch:
         patch.setattr(UndoStore, "keep", moved)
         assert run_failed(MODULE, live(repository))["failure"]["code"] == "verification_failed"
-    assert run_ok(MODULE, {**live(repository), "state": "undone"})["changed"] is False
+    assert run_failed(MODULE, {**live(repository), "state": "undone"})["failure"]["code"] == "no_kept_restore"
     assert run_ok(MODULE, live(repository))["changed"]
 
 

@@ -144,7 +144,7 @@ def test_an_undo_stops_at_a_restore_that_was_undone(repository: TestRepository, 
 
     forced = run_ok(MODULE, {**undo, "force": True})
     assert forced["changed"] and copied.client().keys() == [b"since"]
-    assert run_ok(MODULE, {**undo, "force": True})["changed"] is False
+    assert run_failed(MODULE, {**undo, "force": True})["failure"]["code"] == "no_kept_restore"
 
 
 def test_the_host_that_is_overwritten_is_confirmed(repository: TestRepository, copied: TestRedis) -> None:

@@ -58,6 +58,13 @@ NEW, OLD = copy(2), copy(50)
          {"backup_age": "critical", "proof_age": "critical", "copy_bad": "critical"}),
         ([copy(-3)], [proof(copy(-3))], {"clock_skew": "warning"}),
         ([copy(-0.05)], [proof(copy(-0.05))], {}),
+        # A good proof of the future counts for nothing, until its time comes; a bad one does no harm.
+        ([NEW], [proof(NEW, hours=-9600)], {"proof_age": "unknown", "clock_skew": "warning"}),
+        ([NEW], [proof(NEW, hours=-9600), proof(NEW)], {"clock_skew": "warning"}),
+        ([NEW], [proof(NEW, hours=-9600), proof(NEW, "critical")],
+         {"backup_age": "critical", "proof_age": "unknown", "copy_bad": "critical", "clock_skew": "warning"}),
+        ([NEW], [proof(NEW, "critical", -9600), proof(NEW)],
+         {"backup_age": "critical", "proof_age": "critical", "copy_bad": "critical"}),
     ],
 )  # fmt: skip
 def test_verdicts(copies: list[Copy], proofs: list[Proof], expected: dict[str, str]) -> None:

@@ -183,9 +183,12 @@ def test_a_record_comes_back_and_says_what_to_undo():
     kept = (Kept("/etc/shop", "/etc", None, FOLDER), Kept(ENV.path, "/etc", replace(ENV, sha256="old"), ENV, "1"))
     record = ConfigRecord("1", "app1", "config", "ab", "t", "t", "restored", (*kept, Kept("/n", "/n", None, ENV)))
     assert read_config_record(record.to_json()) == record
-    assert [(one.action, one.target) for one in plan_undo(record).plan] == [("remove", "/n"), ("write", ENV.path)]
-    assert plan_undo(None).plan == ()
-    undone = plan_undo(record.with_state("undone"))
+    plan = plan_undo(record, "app1's config").plan
+    assert [(one.action, one.target) for one in plan] == [("remove", "/n"), ("write", ENV.path)]
+    with pytest.raises(PreconditionFailed, match="config that could be taken back") as failure:
+        plan_undo(None, "app1's config")
+    assert failure.value.code == "no_kept_restore"
+    undone = plan_undo(record.with_state("undone"), "app1's config")
     assert (undone.plan, [one.check for one in undone.findings]) == ((), ["already_undone"])
     for text in ("", "{}", "[]", '{"format": 1}', '{"format": 1, "kept": [{}]}'):
         with pytest.raises(ValueError):

@@ -97,15 +97,16 @@ def test_a_record_cannot_name_what_lies_elsewhere(name):
             read_record(replace(RECORD, **lists).to_json())
 
 
-@pytest.mark.parametrize("record", [None, RECORD.with_state("undone")])
-def test_without_a_restore_there_is_nothing_to_undo(record):
-    assert plan_undo(record, LIVE, ("stop", "start")).plan == ()
+def test_without_a_restore_there_is_nothing_to_undo():
+    assert plan_undo(RECORD.with_state("undone"), LIVE, ("stop", "start")).plan == ()
+    with pytest.raises(PreconditionFailed) as failure:
+        plan_undo(None, LIVE, ("stop", "start"))
+    assert failure.value.code == "no_kept_restore"
 
 
 def test_a_restore_that_was_undone_already_is_named():
     (finding,) = plan_undo(RECORD.with_state("undone"), LIVE, ("stop", "start")).findings
     assert (finding.check, finding.status) == ("already_undone", "ok") and "force: true" in finding.msg
-    assert plan_undo(None, LIVE, ("stop", "start")).findings == ()
 
 
 def test_a_restore_that_moved_nothing_is_taken_back_without_a_restart():
