@@ -128,6 +128,17 @@ def test_partitioned_parents_are_analyzed_once_and_again_after_changes(database:
         assert finding(again, "partitioned_statistics")["status"] == "unknown"
 
 
+def test_a_parent_is_not_begun_when_its_partitions_do_not_fit(database: Database) -> None:
+    make_partitions(database)
+    run_sql(database, "ANALYZE {}", named("events"))
+    run_sql(database, "INSERT INTO {} SELECT g % 10, g FROM generate_series(1, 3000) g", named("events"))
+    until(lambda: counters(database, "events_0")["live"] == 5000, "the inserts to be counted")
+    slowly = {"vacuum_cost_delay": "100ms", "vacuum_cost_limit": 10}  # 4.5 pages a second
+    result = maintain(database, include=["events"], inserted_rows_min=10**6, budget="5s", **slowly)
+    assert {entry["code"] for entry in result["tables"] if entry["status"] == "skipped"} == {"no_time_left"}
+    assert (result["changed"], statuses(result)) == (False, {"public.events": "skipped"})
+
+
 @pytest.mark.majors(minimum=14)
 def test_changes_that_only_the_partitions_own_analyze_saw_make_the_parent_due(database: Database) -> None:
     make_partitions(database)
