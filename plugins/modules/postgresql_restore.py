@@ -17,7 +17,7 @@ description:
     as a whole or not at all, also when this run, the connection or the server dies in the middle of it. The old database
     is kept, and O(state=undone) swaps it back within a second.
   - Connection limit, rights, settings (of the database and of roles in it), owner, tablespace and comment of the live
-    database are given to the restored one.
+    database are given to the restored one. When there is no live database, it gets those that the copied one had.
   - Says beforehand, in check mode too, what will be lost (RV(loss)), counted in the live database while it can still be
     reached.
   - A database says in the last line of its comment what a restore made of it. What a dead run left behind is known by

@@ -18,6 +18,7 @@ from plugins.module_utils._core.backup import POSTGRESQL, Copy, Source, copy_tag
 from plugins.module_utils._core.backup_manifest import Manifest
 from plugins.module_utils._io.backup_facts import read_state
 from plugins.module_utils._io.backup_sentinel import write_sentinel
+from plugins.module_utils._io.database_belongings import read_own_belongings
 from plugins.module_utils._io.postgres import Target, connect
 from tests.support.copies import full_id
 from tests.support.repositories import TestRepository
@@ -66,6 +67,7 @@ def read_manifest_of(database: Database) -> Manifest:
     with connect(Target(parameters, "test"), database.name) as session:
         sentinel = write_sentinel(session, 3)
         state = read_state(session)
+        belongings = read_own_belongings(session)
     return Manifest(
         **{name: getattr(state, name) for name in asdict(state)},
         product="shop",
@@ -75,6 +77,7 @@ def read_manifest_of(database: Database) -> Manifest:
         form="",
         globals="complete",
         sentinel=sentinel,
+        belongings=belongings,
         tools={"pg_dump": run(database, "pg_dump", "--version").split()[2]},
     )
 

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Optional, Tuple
 
 from .backup import Copy
+from .backup_manifest import Belongings
 from .errors import PreconditionFailed
 from .redact import printable
 from .restore_check import require_live
@@ -25,7 +26,10 @@ from .units import count_of, human_duration, rfc3339
 
 @dataclass(frozen=True)
 class Exchange:
-    """One swap by rename: ``live`` becomes ``live_name``, ``coming`` the target; live None: nothing is there."""
+    """One swap by rename: ``live`` becomes ``live_name``, ``coming`` the target; live None: nothing is there.
+
+    The coming one is given what belongs to the live one (``carry_over``), or the copy's ``belongings``.
+    """
 
     target: str
     coming: str
@@ -34,6 +38,7 @@ class Exchange:
     live_marker: Optional[Marker] = None
     coming_marker: Optional[Marker] = None
     carry_over: bool = False
+    belongings: Optional[Belongings] = None
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,8 @@ class RestorePlan:
     kept: str = ""
     ready: Optional[DatabaseFacts] = None
 
-    def exchange(self, target: str, at: datetime) -> Exchange:
-        """Return the swap at the end; ``at`` is its time."""
+    def exchange(self, target: str, at: datetime, belongings: Optional[Belongings] = None) -> Exchange:
+        """Return the swap at the end; ``at`` is its time, ``belongings`` are the copy's."""
         live = self.live
         marker = replace(self.marker, at=rfc3339(at))
         previous = live.marker if live is not None else None
@@ -60,6 +65,7 @@ class RestorePlan:
             live_marker=replace(marker, role=KEPT, previous=previous),
             coming_marker=replace(marker, role=LIVE),
             carry_over=live is not None,
+            belongings=belongings if live is None else None,
         )
 
 

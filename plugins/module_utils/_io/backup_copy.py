@@ -35,6 +35,7 @@ from .backup_dump import Dumper, DumpTerms, missing_data, read_globals, size_of
 from .backup_facts import SharedSnapshot, read_shared, shared_snapshot
 from .backup_sentinel import write_sentinel
 from .backup_stream import Head, member, stream
+from .database_belongings import read_own_belongings
 from .postgres import Database, Target, connect, end_with_client, may_idle
 from .postgres_tools import Login, Tool
 from .restic import Restic
@@ -201,6 +202,7 @@ class Copier:
             sentinel=sentinel,
             application_version=self.terms.application_version,
             migration_head=head,
+            belongings=read_own_belongings(database),
             tools={"pg_dump": self.tools.pg_dump.version, "restic": self.tools.restic_version},
         )
         files = ((MANIFEST, manifest.to_json().encode()), (GLOBALS_FILE, roles.text.encode()))

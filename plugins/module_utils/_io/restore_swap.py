@@ -25,6 +25,7 @@ from .._core.restore import Exchange
 from .._core.restore_marker import split_comment, with_marker
 from .._core.units import count_of
 from .clock import Clock, wait_until
+from .database_belongings import give, read_belongings
 from .postgres import Database, Target, connect
 from .restore_server import quoted, read_sessions
 
@@ -146,17 +147,17 @@ class Swapper:
         self._database.execute(quoted(self._database, "ALTER DATABASE %I RENAME TO %I", name, new_name))
 
     def _dress(self, exchange: Exchange, ids: list[int]) -> tuple[str, ...]:
-        """Give the new database what belonged to the live one, and say in both comments what happened."""
-        database, live = self._database, exchange.live
+        """Give the new database what belonged to the live or the copied one, and say in both comments what happened."""
+        database, given = self._database, exchange.belongings
         not_carried: tuple[str, ...] = ()
         comment = self._own_comment(ids[0])
-        if live is not None:
+        if exchange.live is not None:
             former = self._own_comment(ids[1])
-            if exchange.carry_over:
-                comment = former
-                not_carried = carry_over(database, ids[1], exchange.target)
             self._comment(exchange.live_name, with_marker(former, exchange.live_marker))
             database.execute(quoted(database, "ALTER DATABASE %I ALLOW_CONNECTIONS false", exchange.live_name))
+            given = read_belongings(database, ids[1]) if exchange.carry_over else None
+        if given is not None:
+            comment, not_carried = given.comment, give(database, exchange.target, given)
         self._comment(exchange.target, with_marker(comment, exchange.coming_marker))
         database.execute(quoted(database, "ALTER DATABASE %I ALLOW_CONNECTIONS true", exchange.target))
         return not_carried
@@ -224,72 +225,3 @@ class _Bouncer:
             return
         if done:
             self.ended.add((row["pid"], row["backend_start"]))
-
-
-# --- what belongs to a database besides its contents --------------------------------------------------------------
-
-_LIMIT = "SELECT datconnlimit AS number FROM pg_catalog.pg_database WHERE oid = %s::bigint::oid"
-_RIGHTS = """
-SELECT x.privilege_type AS right, x.is_grantable AS option, x.grantee = 0 AS public,
-       CASE WHEN x.grantee = 0 THEN '' ELSE pg_catalog.pg_get_userbyid(x.grantee) END AS grantee
-  FROM pg_catalog.pg_database d, pg_catalog.aclexplode(d.datacl) x WHERE d.oid = %s::bigint::oid
- ORDER BY x.is_grantable, 4, 1
-"""
-_HAS_RIGHTS = "SELECT datacl IS NOT NULL AS own FROM pg_catalog.pg_database WHERE oid = %s::bigint::oid"
-_SETTINGS = """
-SELECT coalesce(r.rolname, '') AS role, pg_catalog.split_part(c.entry, '=', 1) AS name,
-       pg_catalog.substr(c.entry, pg_catalog.strpos(c.entry, '=') + 1) AS value
-  FROM pg_catalog.pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) AS c(entry)
-  LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole
- WHERE s.setdatabase = %s::bigint::oid ORDER BY 1, 2
-"""
-# Their values are lists that are quoted already (GUC_LIST_QUOTE; pg_dump's variable_is_guc_list_quote has the same).
-_QUOTED_LISTS = ("search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries",
-                 "shared_preload_libraries", "unix_socket_directories")  # fmt: skip
-
-
-def carry_over(database: Database, source: int, name: str) -> tuple[str, ...]:
-    """Give a database the connection limit, rights and settings of another one; return what could not be given."""
-    limit = database.fetch(_LIMIT, [source])[0]["number"]
-    database.execute(quoted(database, f"ALTER DATABASE %I CONNECTION LIMIT {int(limit)}", name))
-    failed = []
-    if database.fetch(_HAS_RIGHTS, [source])[0]["own"]:
-        failed += _try(database, "rights of PUBLIC", quoted(database, "REVOKE ALL ON DATABASE %I FROM PUBLIC", name))
-        for row in database.fetch(_RIGHTS, [source]):
-            failed += _grant(database, name, row)
-    for row in database.fetch(_SETTINGS, [source]):
-        failed += _set(database, name, row)
-    return tuple(failed)
-
-
-def _grant(database: Database, name: str, row: dict[str, Any]) -> list[str]:
-    whom = "PUBLIC" if row["public"] else "%I"
-    option = " WITH GRANT OPTION" if row["option"] else ""
-    names = [name] if row["public"] else [name, row["grantee"]]
-    sql = quoted(database, f"GRANT {row['right']} ON DATABASE %I TO {whom}{option}", *names)
-    return _try(database, f"{row['right']} of {row['grantee'] or 'PUBLIC'}", sql)
-
-
-def _set(database: Database, name: str, row: dict[str, Any]) -> list[str]:
-    head = "ALTER ROLE %I IN DATABASE %I SET %I" if row["role"] else "ALTER DATABASE %I SET %I"
-    names = [row["role"], name, row["name"]] if row["role"] else [name, row["name"]]
-    label = f"setting {row['name']}" + (f" of role {row['role']}" if row["role"] else "")
-    if row["name"] not in _QUOTED_LISTS:
-        return _try(database, label, quoted(database, f"{head} TO %L", *names, row["value"]))
-    local = quoted(database, "SELECT pg_catalog.set_config(%L, %L, true)", row["name"], row["value"])
-    return _try(database, label, local, quoted(database, f"{head} FROM CURRENT", *names),
-                "SELECT pg_catalog.set_config('search_path', '', true)")  # fmt: skip
-
-
-def _try(database: Database, label: str, *statements: str) -> list[str]:
-    database.execute("SAVEPOINT carried")
-    try:
-        for statement in statements:
-            database.execute(statement)
-    except DatabaseFailed as error:
-        if database.closed:
-            raise
-        database.execute("ROLLBACK TO SAVEPOINT carried")
-        return [printable(f"{label} ({error.code})")]
-    database.execute("RELEASE SAVEPOINT carried")
-    return []

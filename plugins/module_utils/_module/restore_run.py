@@ -192,7 +192,9 @@ class Restore:
                 return self._aside_only(decision, work, steps, findings)
             swapped, lost_seconds = self._swap(work, steps)
             after = state_of(read_server(ground.database, ground.wish.target), ground.wish.target)
-        return self._outcome(decision, work, steps, (*findings, *_not_carried(swapped)), swapped, lost_seconds, after)
+        return self._outcome(
+            decision, work, steps, (*findings, _belongings(work, swapped)), swapped, lost_seconds, after
+        )
 
     def _make_roles(self, work: _Work, steps: Steps) -> None:
         ground = self._ground
@@ -208,7 +210,8 @@ class Restore:
         with StopSignal(), steps.doing(f"swap:{target}") as note:  # nobody may be told that it was taken back
             now = clock.now()
             try:
-                swapped = Swapper(ground.database, ground.target, clock).swap(work.plan.exchange(target, now))
+                exchange = work.plan.exchange(target, now, work.manifest.belongings)
+                swapped = Swapper(ground.database, ground.target, clock).swap(exchange)
             except OpsError as error:
                 error.details = {**error.details, "aside": work.plan.aside}
                 raise
@@ -273,8 +276,13 @@ def _slots(facts: ServerFacts) -> tuple[Finding, ...]:
     return (Finding("logical_slots", WARNING, text, len(facts.slots), "slots"),)
 
 
-def _not_carried(swapped: Swapped) -> tuple[Finding, ...]:
+def _belongings(work: _Work, swapped: Swapped) -> Finding:
+    if work.plan.live is None and work.manifest.belongings is None:
+        text = (
+            "the copy is of before connection limit, rights, settings and comment of the database were read: set them"
+        )
+        return Finding("settings", WARNING, text)
     if not swapped.not_carried:
-        return (Finding("settings", OK, "settings and rights of the database were carried over", 0),)
+        return Finding("settings", OK, "settings and rights of the database were carried over", 0)
     text = f"could not be carried over, set them by hand: {printable(', '.join(swapped.not_carried), 500)}"
-    return (Finding("settings", WARNING, text, len(swapped.not_carried)),)
+    return Finding("settings", WARNING, text, len(swapped.not_carried))

@@ -138,11 +138,34 @@ def test_what_somebody_changed_aside_is_not_swapped_in(shop: Shop) -> None:
     assert shop.family() == before
 
 
-def test_a_database_that_is_gone_comes_back(shop: Shop) -> None:
-    shop.copy()
+def dress(shop: Shop, reader: str) -> Callable[[], list[Any]]:
+    """Give the database all that belongs to it besides its contents; return what reads that again."""
+    for words in (
+        "COMMENT ON DATABASE {0} IS 'the shop'",
+        "ALTER DATABASE {0} CONNECTION LIMIT 42",
+        "ALTER DATABASE {0} SET app.key TO 'x, y'",
+        'ALTER DATABASE {0} SET search_path TO public, "$user"',
+        "ALTER ROLE {1} IN DATABASE {0} SET work_mem TO '9MB'",
+        "REVOKE ALL ON DATABASE {0} FROM PUBLIC",
+        "GRANT CONNECT, TEMPORARY ON DATABASE {0} TO {1}",
+    ):
+        administer(shop.database.server, sql.SQL(words).format(sql.Identifier(shop.name), sql.Identifier(reader)))
+    about = """SELECT datconnlimit, datacl::text, pg_get_userbyid(datdba), (SELECT array_agg(s.setrole || x ORDER BY 1)
+               FROM pg_db_role_setting s, unnest(setconfig) x WHERE setdatabase = d.oid)
+               FROM pg_database d WHERE datname = %s"""
+    return lambda: Database(shop.database.server, "postgres").fetch(about, shop.name)
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["whole", "copied before they were read"])
+def test_a_database_that_is_gone_comes_back(shop: Shop, role: Roles, older: bool) -> None:
+    about = dress(shop, role())
+    before = about()
+    shop.copy(**{"belongings": None} if older else {})
     shop.database.drop()
     done = shop.restore()
     assert shop.orders() == ROWS and done["kept"] == "" and done["undo"] == ""
+    assert (about() == before and shop.comment()[0] == "the shop") is not older
+    assert statuses(done)["settings"] == ("warning" if older else "ok")
     assert not done["loss"]["measured"] and statuses(done)["loss"] == "unknown"
     failed = run_failed(MODULE, {**shop.about, "state": "undone"})
     assert failed["failure"]["code"] == "no_kept_database"
@@ -158,32 +181,15 @@ def test_another_name_on_the_server(shop: Shop) -> None:
 
 
 def test_settings_rights_and_the_comment_of_the_live_one_stay(shop: Shop, role: Roles) -> None:
-    reader, server = role(), shop.database.server
-    postgres = Database(server, "postgres")
-    for words in (
-        "COMMENT ON DATABASE {0} IS 'the shop'",
-        "ALTER DATABASE {0} CONNECTION LIMIT 42",
-        "ALTER DATABASE {0} SET app.key TO 'x, y'",
-        'ALTER DATABASE {0} SET search_path TO public, "$user"',
-        "ALTER ROLE {1} IN DATABASE {0} SET work_mem TO '9MB'",
-        "REVOKE ALL ON DATABASE {0} FROM PUBLIC",
-        "GRANT CONNECT, TEMPORARY ON DATABASE {0} TO {1}",
-    ):
-        connection = server.connect()
-        connection.cursor().execute(sql.SQL(words).format(sql.Identifier(shop.name), sql.Identifier(reader)))
-        connection.close()
-    about = """SELECT datconnlimit, datacl::text, pg_get_userbyid(datdba), (SELECT array_agg(s.setrole || x ORDER BY 1)
-               FROM pg_db_role_setting s, unnest(setconfig) x WHERE setdatabase = d.oid)
-               FROM pg_database d WHERE datname = %s"""
-    before = postgres.fetch(about, shop.name)
+    about = dress(shop, role())
+    before = about()
     shop.copy()
     done = shop.restore()
-    after = postgres.fetch(about, shop.name)
-    assert after == before and statuses(done)["settings"] == "ok"
+    assert about() == before and statuses(done)["settings"] == "ok"
     own, marker = shop.comment()
     assert own == "the shop" and marker is not None and marker.snapshot == done["copy"]["id"]
     shop.undo()
-    assert shop.comment() == ("the shop", None) and postgres.fetch(about, shop.name) == before
+    assert shop.comment() == ("the shop", None) and about() == before
 
 
 def test_logical_replication_stays_with_the_old_one_and_is_told(shop: Shop) -> None:

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from plugins.module_utils._core.backup import Copy, Source
 from plugins.module_utils._core.backup_load import LoadError
-from plugins.module_utils._core.backup_manifest import Manifest, ServerState, TableState, read_manifest
+from plugins.module_utils._core.backup_manifest import (
+    Belongings,
+    Manifest,
+    Right,
+    ServerState,
+    Setting,
+    TableState,
+    read_manifest,
+)
 from plugins.module_utils._core.errors import OpsError
 from plugins.module_utils._core.restore import (
     already_restored,
@@ -249,6 +257,23 @@ def test_copies_of_before_tablespaces_were_read() -> None:
     del facts["tablespace"], facts["tablespaces"]
     older = read_manifest(json.dumps(facts))
     assert (older.tablespace, older.tablespaces) == ("", ()) and home_tablespace(WISH, older, None) == "pg_default"
+
+
+def test_what_belongs_to_a_database_is_read_back_from_its_copy() -> None:
+    rights = (Right("CONNECT", "", False), Right("CREATE", "app", True))
+    for belongings in (Belongings(42, rights, (Setting("app", "work_mem", "9MB"),), "the shop"),
+                       Belongings(-1, None, (), None)):  # fmt: skip
+        assert read_manifest(manifest(belongings=belongings).to_json()).belongings == belongings
+    older = json.loads(manifest().to_json())
+    del older["belongings"]
+    assert read_manifest(json.dumps(older)).belongings is None
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_what_belongs_to_the_copied_database_counts_only_when_there_is_no_live_one(live: bool) -> None:
+    belongings = Belongings(-1, None, (), None)
+    exchange = plan_restore(server(database(1, "shop" if live else "x")), WISH, COPY).exchange("shop", NOW, belongings)
+    assert exchange.carry_over is live and exchange.belongings == (None if live else belongings)
 
 
 def test_who_is_in_the_way() -> None:
