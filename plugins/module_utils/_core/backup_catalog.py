@@ -304,13 +304,15 @@ def summary_of_facts(manifest: Mapping[str, Any]) -> dict[str, Fact]:
     >>> summary_of_facts({"format": 1, "tables": [{"rows": 2}, {"rows": 3}], "server": {"major": 18}})
     {'tables': 2, 'server': {'major': 18}, 'rows': 5}
     """
-    short: dict[str, Fact] = {}
-    for name, value in manifest.items():
-        if isinstance(value, (list, tuple)):
-            short[name] = len(value)
-        elif name != "format":
-            short[name] = value
+    short = {name: _counted(value) for name, value in manifest.items() if name != "format"}
     tables = manifest.get("tables")
     if isinstance(tables, (list, tuple)):
         short["rows"] = sum(int(table["rows"]) for table in tables if isinstance(table.get("rows"), int))
     return short
+
+
+def _counted(value: Any) -> Fact:
+    if isinstance(value, (list, tuple)):
+        return len(value)
+    fact: Fact = {name: _counted(one) for name, one in value.items()} if isinstance(value, Mapping) else value
+    return fact

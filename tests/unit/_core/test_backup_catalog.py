@@ -183,3 +183,8 @@ def test_orphans_and_strangers_are_listed() -> None:
 def test_long_lists_in_the_facts_are_counted() -> None:
     facts = {"format": 1, "sequences": [1, 2], "tables": [], "owner": "x"}
     assert summary_of_facts(facts) == {"sequences": 2, "tables": 0, "owner": "x", "rows": 0}
+
+
+def test_the_values_of_settings_stay_in_the_copy() -> None:
+    belongings = {"connection_limit": 9, "settings": [{"name": "app.key", "value": "hush"}]}
+    assert summary_of_facts({"belongings": belongings}) == {"belongings": {"connection_limit": 9, "settings": 1}}
