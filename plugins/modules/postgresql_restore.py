@@ -156,6 +156,8 @@ notes:
     Subscriptions are not restored.
   - Settings whose names PostgreSQL does not know (C(app.key)) can only be given by a superuser; what could not be carried
     over is a finding, without its value.
+  - After a swap the database is looked at under its name. When it lets nobody in (connections are used up), the swap is
+    done all the same, and a finding (C(answer), V(unknown)) says that nobody could look.
   - C(lock_timeout) and C(statement_timeout) hold for everything but loading, C(ANALYZE) and verifying.
   - >-
     Further values of C(failure.code): V(no_copy), V(no_copy_old_enough), V(no_good_copy), V(manifest_unreadable),

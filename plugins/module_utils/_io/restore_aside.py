@@ -35,6 +35,7 @@ _COMMENT = "SELECT pg_catalog.shobj_description(d.oid, 'pg_database') AS comment
            "WHERE d.oid = %s::bigint::oid AND d.datname = %s"  # fmt: skip
 _NEWEST = f"SELECT pg_catalog.max(written_at) AS newest FROM {SCHEMA}.{TABLE}"
 _HAS_SENTINELS = "SELECT pg_catalog.to_regclass(%s) IS NOT NULL AS there"
+_SHARED = "SELECT relname::text AS name FROM pg_catalog.pg_class WHERE relisshared"
 _OID = "SELECT oid::bigint AS oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()"
 
 
@@ -74,10 +75,14 @@ def drop_by_name(database: Database, name: str, force: bool) -> None:
 
 
 def analyze(target: Target, name: str, seconds: float) -> tuple[str, ...]:
-    """Give every table planner statistics and return what the server passed over."""
+    """Give every table planner statistics and return what the server says of those that it passed over.
+
+    The catalogs that all databases share are only for superusers; the server names them without a schema.
+    """
     with connect(replace(target, statement_timeout=seconds), name) as database:
         notices = database.execute("ANALYZE")
-    return tuple(notice for notice in notices if "pg_catalog" not in notice and "skipping" in notice)
+        shared = [f'"{row["name"]}"' for row in database.fetch(_SHARED)]
+    return tuple(one for one in notices if "skipping" in one and not any(name in one for name in shared))
 
 
 def verify(
@@ -158,12 +163,13 @@ def look_at_live(target: Target, name: str, oid: int, manifest: Optional[Manifes
 
     Raises:
         VerificationFailed: it leads elsewhere, or the sentinel row is not there.
+        DatabaseFailed: it lets nobody in.
     """
     with connect(target, name) as database:
         sentinel = None if manifest is None else manifest.sentinel
         right = database.fetch(_OID)[0]["oid"] == oid
         if not right or (sentinel is not None and not has_sentinel(database, sentinel)):
             raise VerificationFailed(
-                f"{printable(name)} was swapped, but it is not the restored database that answers",
+                f"it is not the restored database that answers to {printable(name)}",
                 hint="look at pg_database; state: undone swaps back",
             )

@@ -46,9 +46,22 @@ class Steps:
             yield note
         except OpsError as error:
             self._add(step_id, FAILED, began, error.message)
-            error.partial = {**partial_result(self.decision, self.done), **error.partial}
+            self._carry(error, {})
             raise
         self._add(step_id, DONE, began, note.detail)
+
+    @contextlib.contextmanager
+    def looking(self, done: str, **known: Any) -> Iterator[None]:
+        """Look at what was done: a failure inside says that it was, and is no step's; ``known`` are its results."""
+        try:
+            yield
+        except OpsError as error:
+            error.message = f"{done}; {error.message}"
+            self._carry(error, known)
+            raise
+
+    def _carry(self, error: OpsError, known: Mapping[str, Any]) -> None:
+        error.partial = {**partial_result(self.decision, self.done), **known, **error.partial}
 
     def show(self, activity: str, percent: Optional[float] = None) -> None:
         """Offer a progress line."""

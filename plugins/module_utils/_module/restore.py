@@ -78,15 +78,18 @@ class Undo:
         with StopSignal(), advisory_lock(ground.database, ground.lock):
             with steps.doing(f"swap:{wish.target}") as note:
                 swapped = Swapper(ground.database, ground.target, clock).swap(plan.exchange(clock.now()))
-                aside.look_at_live(ground.target, wish.target, plan.kept.oid, None)
                 note.detail = f"outage {swapped.outage_seconds:g} s, {count_of(swapped.ended, 'session')} ended"
-            after = state_of(read_server(ground.database, wish.target), wish.target)
-        undone = f"the restored one is kept as {printable(plan.undone)}"
+            after, answer = ground.look_at_swapped(steps, plan.kept.oid, plan.undone)
+        was, undone = (
+            f"{printable(wish.target)} is what it was",
+            f"the restored one is kept as {printable(plan.undone)}",
+        )
         outage = f"outage {swapped.outage_seconds:g} s"
         return Outcome(
-            f"{printable(wish.target)} is what it was until {plan.marker.at}; {undone}; {outage}",
+            "; ".join([f"{was} until {plan.marker.at}", undone, outage, *(one.msg for one in answer)]),
             tuple(steps.done),
-            after=after,
+            answer,
+            after,
             extra={"outage_seconds": swapped.outage_seconds},
         )
 

@@ -10,17 +10,24 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
+from .._core.backup_manifest import Manifest
+from .._core.errors import DatabaseFailed
+from .._core.redact import printable
 from .._core.restore import Exchange
 from .._core.restore_check import check_server, check_wish, confirmation
 from .._core.restore_facts import ServerFacts, Wish
 from .._core.restore_marker import KEPT
+from .._core.result import UNKNOWN, Finding
+from .._io import restore_aside as aside
 from .._io.postgres import Database, connect, require_unlocked
 from .._io.restore_server import quoted, read_server
+from .copy_steps import Steps
 from .postgres import postgres_target
 from .restore_options import read_means, read_wish
 from .run import Task
 
 MODULE = "postgresql_restore"
+ANSWER = "answer"
 
 
 class Ground:
@@ -68,6 +75,25 @@ class Ground:
         form = "ALTER DATABASE %I RENAME TO %I"
         renames = [] if exchange.live is None else [quoted(self.database, form, exchange.target, exchange.live_name)]
         return "; ".join([*renames, quoted(self.database, form, exchange.coming, exchange.target)])
+
+    def look_at_swapped(
+        self, steps: Steps, oid: int, kept: str, manifest: Optional[Manifest] = None
+    ) -> tuple[dict[str, Any], tuple[Finding, ...]]:
+        """Return the state after a swap, and a finding when nobody is let in to look.
+
+        Raises:
+            OpsError: another database answers, or the session was lost; it says what was done.
+        """
+        target = self.wish.target
+        done = f"{printable(target)} was swapped" + (f", the old one is kept as {printable(kept)}" if kept else "")
+        with steps.looking(done, kept=kept):
+            after = state_of(read_server(self.database, target), target)
+            try:
+                aside.look_at_live(self.target, target, oid, manifest)
+            except DatabaseFailed as error:
+                text = f"{printable(target)} was swapped, and could not be looked at: {error.message}"
+                return after, (Finding(ANSWER, UNKNOWN, text, error.code),)
+        return after, ()
 
     def close(self) -> None:
         """Give back the session, and with it the lock."""

@@ -40,7 +40,7 @@ from .._io.restore_swap import Swapped, Swapper
 from .._io.workspace import ends_in_order
 from .copy_steps import Steps
 from .repository import repository_of, source_of
-from .restore_ground import Ground, state_of
+from .restore_ground import ANSWER, Ground, state_of
 from .restore_load import Loader
 
 _VERDICTS = {"proven": OK, "bad": CRITICAL, "unproven": UNKNOWN}
@@ -190,11 +190,11 @@ class Restore:
                 aside.mark(ground.database, work.plan.aside, marker)
             if not ground.wish.swap:
                 return self._aside_only(decision, work, steps, findings)
-            swapped, lost_seconds = self._swap(work, steps)
-            after = state_of(read_server(ground.database, ground.wish.target), ground.wish.target)
-        return self._outcome(
-            decision, work, steps, (*findings, _belongings(work, swapped)), swapped, lost_seconds, after
-        )
+            with StopSignal():  # nobody may be told that it was taken back
+                swapped, lost_seconds = self._swap(work, steps)
+                after, answer = ground.look_at_swapped(steps, swapped.oid, work.plan.kept, work.manifest)
+            findings += (_belongings(work, swapped), *answer)
+        return self._outcome(decision, work, steps, findings, swapped, lost_seconds, after)
 
     def _make_roles(self, work: _Work, steps: Steps) -> None:
         ground = self._ground
@@ -207,7 +207,7 @@ class Restore:
     def _swap(self, work: _Work, steps: Steps) -> tuple[Swapped, float]:
         ground, clock = self._ground, self._ground.task.clock
         target = ground.wish.target
-        with StopSignal(), steps.doing(f"swap:{target}") as note:  # nobody may be told that it was taken back
+        with steps.doing(f"swap:{target}") as note:
             now = clock.now()
             try:
                 exchange = work.plan.exchange(target, now, work.manifest.belongings)
@@ -215,7 +215,6 @@ class Restore:
             except OpsError as error:
                 error.details = {**error.details, "aside": work.plan.aside}
                 raise
-            aside.look_at_live(ground.target, target, swapped.oid, work.manifest)
             note.detail = f"outage {swapped.outage_seconds:g} s, {count_of(swapped.ended, 'session')} ended"
         return swapped, data_age(work.manifest, now)
 
@@ -252,6 +251,7 @@ class Restore:
             f"{target} was restored from the copy of {rfc3339(work.copy.taken)} in {human_duration(took)} "
             f"(outage {swapped.outage_seconds:g} s, data {human_duration(max(lost_seconds, 0))} old){kept}"
         )
+        text = "; ".join([text, *(one.msg for one in findings if one.check == ANSWER)])
         return Outcome(text, tuple(steps.done), (*decision.findings, *findings), after, extra)
 
 

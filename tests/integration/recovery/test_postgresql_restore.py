@@ -218,24 +218,37 @@ def test_cleaning_up_drops_what_is_old_enough_and_spares_the_last(shop: Shop) ->
     assert failed["failure"]["code"] == "no_kept_database"
 
 
-def test_the_owner_of_a_database_can_do_all_of_it(shop: Shop, role: Roles) -> None:
-    owner = role(createdb=True)
+def hand_over(shop: Shop, owner: str) -> None:
+    """Let an ordinary role own all of it, and make a copy as that role."""
     for table in ("orders", "customers"):
         shop.database.execute(f'ALTER TABLE {table} OWNER TO "{owner}"')
-    connection = shop.database.server.connect()
     for words in ("ALTER DATABASE {} OWNER TO {}", "GRANT ALL ON DATABASE {} TO {}"):
-        connection.cursor().execute(sql.SQL(words).format(sql.Identifier(shop.name), sql.Identifier(owner)))
-    connection.close()
+        administer(shop.database.server, sql.SQL(words).format(sql.Identifier(shop.name), sql.Identifier(owner)))
+    shop.database.execute(f'GRANT ALL ON SCHEMA public TO "{owner}"')
     shop.user = owner
     own = backup_options(shop.database, shop.repository, shop.folder / "staging", login_user=owner)
-    shop.database.execute(f'GRANT ALL ON SCHEMA public TO "{owner}"')
     run_ok("postgresql_backup", own)
+
+
+def test_the_owner_of_a_database_can_do_all_of_it(shop: Shop, role: Roles) -> None:
+    owner = role(createdb=True)
+    hand_over(shop, owner)
     shop.spoil()
     worker = shop.database.connect(owner)
-    shop.restore()
-    assert shop.orders() == ROWS and worker.closed == 0
+    done = shop.restore()
+    assert shop.orders() == ROWS and worker.closed == 0 and "statistics" not in statuses(done)
     assert shop.undo()["changed"] and shop.orders() == 207
     assert shop.clean(keep="0s")["changed"]
+
+
+def test_a_swap_that_nobody_can_look_at_is_done_all_the_same(shop: Shop, role: Roles) -> None:
+    hand_over(shop, role(createdb=True))
+    closed = sql.SQL("ALTER DATABASE {} CONNECTION LIMIT 0").format(sql.Identifier(shop.name))
+    administer(shop.database.server, closed)
+    for swap in (shop.restore, shop.undo):
+        done = swap()
+        assert done["changed"] and done["kept"] in shop.family() and done["steps"][-1]["status"] == "done"
+        assert statuses(done)["answer"] == "unknown" and "looked at" in done["msg"]
 
 
 def test_a_hostile_name_of_the_database_itself(server: Server, role: Roles, tmp_path: Path) -> None:

@@ -38,3 +38,15 @@ def test_without_a_file_nothing_is_told_and_failures_keep_what_was_done(tmp_path
     with pytest.raises(OpsError) as failed, steps.doing("save"):
         raise OpsError("no")
     assert failed.value.partial["steps"][0]["status"] == "failed" and list(tmp_path.iterdir()) == []
+
+
+def test_a_look_that_fails_afterwards_leaves_done_what_is_done() -> None:
+    steps = Steps(DECISION, SystemClock())
+    with steps.doing("save"):
+        pass
+    with pytest.raises(OpsError) as failed, steps.looking("redis was saved", kept="old"):
+        raise OpsError("no")
+    assert failed.value.message == "redis was saved; no"
+    partial = failed.value.partial
+    assert partial["changed"] and partial["kept"] == "old"
+    assert [step["status"] for step in partial["steps"]] == ["done"]
