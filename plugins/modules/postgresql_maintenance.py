@@ -219,6 +219,9 @@ attributes:
     description: A second run finds nothing to do, unless O(all_tables) is set or the tables changed meanwhile.
     support: partial
 notes:
+  - One run at a time works in a database, of this module or of M(oncall.runbooks.postgresql_reindex); another one fails
+    with C(failure.code) V(lock_busy). A run that loses the session which keeps others out begins nothing more, and
+    fails with what was done (V(server_gone), V(lock_lost)).
   - Rights needed are those of the server. Up to 16 the owner of the table or of the database, or a superuser; from 17 on
     also V(MAINTAIN) on the table or membership in V(pg_maintain). Tables that the role may not maintain are reported one by
     one with V(insufficient_privilege). Without V(pg_read_all_stats) the queries of other roles' sessions in

@@ -133,6 +133,9 @@ extends_documentation_fragment:
   - oncall.runbooks.postgresql
   - oncall.runbooks.progress
 notes:
+  - One run at a time works in a database, of this module or of M(oncall.runbooks.postgresql_maintenance); another one fails
+    with C(failure.code) V(lock_busy). A run that loses the session which keeps others out begins nothing more, and
+    fails with what was done (V(server_gone)).
   - >-
     The estimate: a B-tree entry takes 8 bytes (16 with a null) and its columns, each aligned to its type and the whole to
     8 bytes, plus a 4-byte pointer; equal keys share one entry of up to 808 bytes with 6 bytes a row, where the index allows

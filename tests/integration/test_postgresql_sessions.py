@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 from tests.support.modules import run_failed, run_ok
 from tests.support.servers import Database, Roles
-from tests.support.sessions import Client, Clients, eventually, finding, options, outcomes, rule
+from tests.support.sessions import Client, Clients, finding, options, outcomes, rule
 
 
 @pytest.fixture
@@ -253,6 +252,7 @@ def test_the_protected_survive_whatever_the_rules_say(
     arguments = "'x', true" if database.server.major >= 15 else "'x', true, false"
     online.run(f"SELECT {function}({arguments})")
     online.aged()
+    in_transaction = clients.superuser("script").begin(f"SELECT {function}({arguments})").aged()
     every = [
         rule(database, match, databases=["*"]) for match in ("idle", "idle_in_transaction", "transaction_longer_than")
     ]
@@ -260,33 +260,13 @@ def test_the_protected_survive_whatever_the_rules_say(
 
     done = run_ok("postgresql_sessions", options(database, *every, **guarded))
     assert not done["changed"] and set(outcomes(done).values()) == {"protected"}
-    assert {backup.pid, colleague.pid, named.pid, trusted.pid, admin.pid, online.pid} <= set(outcomes(done))
+    survivors = (backup, colleague, named, trusted, online, in_transaction)
+    assert {client.pid for client in (*survivors, admin)} <= set(outcomes(done))
 
     done = run_ok("postgresql_sessions", options(database, *every, include_superusers=True, **guarded))
-    assert outcomes(done)[admin.pid] == "terminated" and outcomes(done)[online.pid] == "protected"
-    survivors = (backup, colleague, named, trusted, online)
+    assert outcomes(done)[admin.pid] == "terminated"
+    assert outcomes(done)[online.pid] == outcomes(done)[in_transaction.pid] == "protected"
     assert all(client.alive for client in survivors) and not admin.alive
-
-
-def test_replication_goes_on(database: Database, clients: Clients, tmp_path: Any) -> None:
-    target = tmp_path / "wal"
-    target.mkdir()
-    server = database.server
-    tool = [server.client_bin_dir / "pg_receivewal", "-D", target, "-h", server.host, "-p", str(server.port)]
-    receiver = subprocess.Popen([*tool, "-U", "postgres", "--no-loop"], stderr=subprocess.DEVNULL)
-    senders = "SELECT pid, backend_start FROM pg_stat_activity WHERE backend_type = 'walsender' AND state = 'active'"
-    try:
-        eventually(lambda: database.fetch(senders), "the walsender to stream")
-        before = database.fetch(senders)
-        victim = clients().aged()
-        matches = ("idle", "idle_in_transaction", "active_longer_than", "transaction_longer_than")
-        every = [rule(database, match, older_than="1ms", databases=["*"]) for match in matches]
-        done = run_ok("postgresql_sessions", options(database, *every, include_superusers=True, max_sessions=50))
-        assert outcomes(done)[victim.pid] == "terminated"
-        assert database.fetch(senders) == before and receiver.poll() is None
-    finally:
-        receiver.terminate()
-        receiver.wait()
 
 
 def test_a_session_that_reads_from_a_slot_is_protected(database: Database, clients: Clients) -> None:
