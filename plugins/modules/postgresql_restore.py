@@ -26,7 +26,7 @@ options:
   state:
     description:
       - V(restored) restores a copy and swaps it in.
-      - V(undone) swaps the newest database that is kept back in; the restored one is kept too.
+      - V(undone) swaps the database back in that the newest restore replaced; the restored one is kept too.
       - V(cleaned) drops what earlier restores left, when it is older than O(keep).
     type: str
     choices: [restored, undone, cleaned]

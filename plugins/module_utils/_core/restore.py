@@ -84,7 +84,8 @@ def plan_restore(facts: ServerFacts, wish: Wish, copy: Copy) -> RestorePlan:
     live = facts.find(wish.target)
     ready = [one for one, marker in facts.of(wish.target, READY) if marker.snapshot == copy.id]
     leftovers = tuple(one for one, _marker in facts.of(wish.target, LOADING))
-    marker = Marker(LOADING, wish.target, "", copy.id, rfc3339(copy.taken))
+    number = facts.next_number(wish.target)
+    marker = Marker(LOADING, wish.target, "", copy.id, rfc3339(copy.taken), number=number)
     used = facts.names - {one.name for one in leftovers}
     kept = derived_name(wish.target, "kept", used) if live is not None and wish.swap else ""
     if ready and not wish.force:
@@ -111,10 +112,12 @@ class UndoPlan:
     marker: Marker
     live: DatabaseFacts
     undone: str
+    number: int
 
     def exchange(self, at: datetime) -> Exchange:
         """Return the swap; ``at`` is its time. Everything that belongs to the kept database comes back with it."""
-        marker = replace(self.live.marker or self.marker, role=UNDONE, at=rfc3339(at), previous=None)
+        marker = self.live.marker or self.marker
+        marker = replace(marker, role=UNDONE, at=rfc3339(at), previous=None, number=self.number)
         return Exchange(
             target=self.marker.target,
             coming=self.kept.name,
@@ -129,22 +132,36 @@ def plan_undo(facts: ServerFacts, wish: Wish) -> Optional[UndoPlan]:
     """Return how the newest restore is undone; None when the last thing that happened was an undoing already.
 
     Raises:
-        PreconditionFailed: nothing is kept (``no_kept_database``), or there is no live database.
+        PreconditionFailed: what it replaced is not kept (``no_kept_database``), or there is no live database.
     """
     live = require_live(facts.find(wish.target), wish)
-    kept, undone = facts.of(wish.target, KEPT), facts.of(wish.target, UNDONE)
-    last_swap = live.marker.at if live.marker is not None else ""
-    if undone and undone[-1][1].at > last_swap and not wish.force:
+    undone = facts.of(wish.target, UNDONE)
+    if undone and not wish.force and (live.marker is None or undone[-1][1].order > live.marker.order):
         return None
-    if not kept:
+    found = _replaced(facts, wish.target)
+    if found is None:
+        others = ", ".join(one.name for one, _marker in facts.of(wish.target, KEPT))
+        rest = f"; of earlier restores there are {printable(others, 300)}" if others else ""
         raise PreconditionFailed(
-            f"undo: no database is kept for {printable(wish.target)}",
+            f"undo: no database is kept for {printable(wish.target)} that the newest restore replaced",
             code="no_kept_database",
-            hint="it was dropped, or nothing was restored here; restore an older copy instead",
+            hint=f"it was dropped, or there was none; restore an older copy instead{rest}",
         )
-    chosen, marker = kept[-1]
+    chosen, marker = found
     undone_name = derived_name(wish.target, "undone", facts.names, parse_own(marker.taken))
-    return UndoPlan(chosen, marker, live, undone_name)
+    return UndoPlan(chosen, marker, live, undone_name, facts.next_number(wish.target))
+
+
+def _replaced(facts: ServerFacts, target: str) -> Optional[Tuple[DatabaseFacts, Marker]]:
+    """Return what was live before the newest restore: both got the same marker in one transaction.
+
+    A live database that says nothing (its comment was written anew) is taken for that of the newest one.
+    """
+    live, kept = facts.find(target), facts.of(target, KEPT)
+    if live is not None and live.marker is not None:
+        swap = (live.marker.order, live.marker.snapshot)
+        kept = tuple(pair for pair in kept if (pair[1].order, pair[1].snapshot) == swap)
+    return kept[-1] if kept else None
 
 
 def plan_clean(facts: ServerFacts, wish: Wish, now: datetime) -> Tuple[Tuple[DatabaseFacts, ...], Tuple[Finding, ...]]:
@@ -154,8 +171,8 @@ def plan_clean(facts: ServerFacts, wish: Wish, now: datetime) -> Tuple[Tuple[Dat
     ``keep_last`` is false, the one that an undoing would take stays however old it is.
     """
     before = rfc3339(now - timedelta(seconds=wish.keep))
-    kept = facts.of(wish.target, KEPT)
-    last = kept[-1][0].oid if kept and wish.keep_last else None
+    replaced = _replaced(facts, wish.target)
+    last = replaced[0].oid if replaced is not None and wish.keep_last else None
     drop, stay = [], []
     for one, marker in facts.of(wish.target, KEPT, UNDONE, READY, LOADING):
         fresh = marker.role != LOADING and marker.at > before

@@ -84,7 +84,12 @@ class ServerFacts:
         """Return the databases that restores of ``target`` made into one of these, with their markers, oldest first."""
         marked = [(one, one.marker) for one in self.databases if one.marker is not None and one.name != target]
         ours = [pair for pair in marked if pair[1].target == target and pair[1].role in roles]
-        return tuple(sorted(ours, key=lambda pair: (pair[1].at, pair[0].oid)))
+        return tuple(sorted(ours, key=lambda pair: (pair[1].order, pair[0].oid)))
+
+    def next_number(self, target: str) -> int:
+        """Return the number of the next swap of ``target``."""
+        markers = [one.marker for one in self.databases if one.marker is not None]
+        return 1 + max((marker.number for marker in markers if marker.target == target), default=0)
 
 
 @dataclass(frozen=True)

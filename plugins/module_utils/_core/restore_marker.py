@@ -26,7 +26,8 @@ class Marker:
 
     ``loading``: being restored aside, or left so by a dead run. ``ready``: restored aside and verified. ``live``:
     swapped in. ``kept``: what was live before, with its own marker as ``previous``. ``undone``: swapped in and out
-    again. ``at`` and ``taken`` (the moment of the data) are RFC 3339.
+    again. ``at`` and ``taken`` (the moment of the data) are RFC 3339. ``number`` counts the swaps of a target, since a
+    clock may be set back; 0: of before they were counted.
     """
 
     role: str
@@ -35,6 +36,12 @@ class Marker:
     snapshot: str
     taken: str
     previous: Optional[Marker] = None
+    number: int = 0
+
+    @property
+    def order(self) -> Tuple[int, str]:
+        """Return what the swaps of a target are sorted by."""
+        return self.number, self.at
 
 
 def with_marker(original: Optional[str], marker: Optional[Marker]) -> Optional[str]:
@@ -68,8 +75,8 @@ def split_comment(comment: Optional[str]) -> Tuple[Optional[str], Optional[Marke
 
 
 def _read(data: Mapping[str, Any]) -> Marker:
-    if data["role"] not in ROLES:
-        raise ValueError(data["role"])
+    if data["role"] not in ROLES or not isinstance(data.get("number", 0), int):
+        raise ValueError("no marker of ours")
     previous = data["previous"]
     return Marker(**{**data, "previous": None if previous is None else _read(previous)})
 

@@ -22,6 +22,7 @@ from plugins.module_utils._core.backup_manifest import (
 )
 from plugins.module_utils._core.errors import OpsError
 from plugins.module_utils._core.restore import (
+    Exchange,
     already_restored,
     plan_clean,
     plan_restore,
@@ -129,7 +130,8 @@ def test_what_is_written_into_a_comment_is_read_back(own: str | None, role: str,
 @pytest.mark.parametrize(
     "comment",
     ["the shop", "", "[oncall.runbooks restore] ", "[oncall.runbooks restore] {}", "x [oncall.runbooks restore] {}",
-     '[oncall.runbooks restore] {"role": "king"}', "[oncall.runbooks restore] [1]", "[oncall.runbooks restore] null"],
+     '[oncall.runbooks restore] {"role": "king"}', "[oncall.runbooks restore] [1]",
+     '[oncall.runbooks restore] {"role": "live", "number": "x", "previous": null}', "[oncall.runbooks restore] null"],
 )  # fmt: skip
 def test_what_only_looks_like_a_marker_is_the_persons_own_text(comment: str) -> None:
     assert split_comment(comment) == (comment, None)
@@ -363,6 +365,47 @@ def test_undoing_takes_the_newest_and_the_second_time_nothing() -> None:
     assert plan_undo(after, WISH) is None
     again = plan_undo(after, replace(WISH, force=True))
     assert again is not None and again.kept == first
+
+
+def swapped(facts: ServerFacts, exchange: Exchange) -> ServerFacts:
+    """Return the server after a swap; who comes in is there, or is made now."""
+    assert exchange.live is not None
+    others = [one for one in facts.databases if one.name not in (exchange.coming, exchange.target)]
+    oid = next((one.oid for one in facts.databases if one.name == exchange.coming), 100 + len(facts.databases))
+    left = replace(exchange.live, name=exchange.live_name, marker=exchange.live_marker)
+    return replace(facts, databases=(*others, left, database(oid, exchange.target, exchange.coming_marker)))
+
+
+def test_a_clock_that_is_set_back_does_not_change_which_restore_is_the_newest() -> None:
+    def restored(facts: ServerFacts, copy: str, at: datetime) -> ServerFacts:
+        return swapped(facts, plan_restore(facts, WISH, replace(COPY, id=copy)).exchange("shop", at))
+
+    def undone(facts: ServerFacts, at: datetime, **wish: Any) -> ServerFacts | None:
+        plan = plan_undo(facts, replace(WISH, **wish))
+        return None if plan is None else swapped(facts, plan.exchange(at))
+
+    earlier = NOW - timedelta(minutes=50)
+    first = restored(server(database(1, "shop")), "cafe01", NOW)
+    twice = restored(first, "beef02", earlier)
+    back = undone(twice, earlier)
+    assert back is not None and back.find("shop") == first.find("shop")
+    assert undone(back, earlier) is None
+    whole = undone(back, earlier, force=True)
+    assert whole is not None and whole.find("shop") == database(1, "shop")
+    once_more = restored(whole, "beef03", earlier - timedelta(minutes=9))
+    assert undone(once_more, earlier) is not None
+    kept = plan_clean(twice, replace(WISH, keep=0.0), NOW + timedelta(days=1))[0]
+    assert [one.name for one in kept] == ["shop_kept_1"]
+
+
+def test_what_an_earlier_restore_kept_is_not_what_the_newest_one_replaced() -> None:
+    dropped = server(database(9, "shop", marker(LIVE, 1)), database(2, "shop_kept_1", marker(KEPT, 3)))
+    with pytest.raises(OpsError) as failure:
+        plan_undo(dropped, WISH)
+    assert failure.value.code == "no_kept_database" and "shop_kept_1" in str(failure.value.hint)
+    retold = server(database(9, "shop"), database(2, "shop_kept_1", marker(KEPT, 3)))
+    plan = plan_undo(retold, WISH)
+    assert plan is not None and plan.kept.name == "shop_kept_1"
 
 
 def test_there_must_be_something_to_undo() -> None:
