@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+from typing import Iterable
+
 from .errors import CommandFailed
 from .redact import printable, redact_text
 
@@ -64,3 +66,17 @@ def dump_failure(program: str, what: str, rc: int, stderr: str) -> CommandFailed
         hint=_HINTS[code],
         details={"rc": rc, "stderr": redact_text(printable(stderr, 2000))},
     )
+
+
+def undecodable_line(lines: Iterable[str]) -> str:
+    """Return the first line with bytes that were not UTF-8 (surrogates of PEP 383), for messages; "" without one.
+
+    >>> undecodable_line(["CREATE ROLE a;", b"CREATE ROLE m\\xfcller;".decode("utf-8", "surrogateescape")])
+    'CREATE ROLE m\\\\xfcller;'
+    """
+    for line in lines:
+        raw = line.encode("utf-8", "surrogateescape")
+        shown = raw.decode("utf-8", "backslashreplace")
+        if shown != line:
+            return redact_text(printable(shown, 200))
+    return ""

@@ -92,6 +92,7 @@ _GRANTOR = re.compile(r'\sGRANTED\s+BY\s+(?P<name>"(?:[^"]|"")+"|[^\s";]+)$', re
 _TAKEN_BY_INITDB = re.compile(r"[A-Za-z0-9_.-]+")  # it quotes no other name rightly
 _TABLESPACE = re.compile(r"^(?:CREATE|ALTER|COMMENT\s+ON)\s+TABLESPACE\b|^(?:GRANT|REVOKE)\s.*\sON\s+TABLESPACE\s",
                          re.IGNORECASE | re.DOTALL)  # fmt: skip
+_ENCODING = re.compile(r"^SET\s+client_encoding\b", re.IGNORECASE)
 # What may stand between two semicolons: a comment, a quoted text or name, anything else.
 _PIECE = re.compile(
     r"--[^\n]*|/\*.*?\*/|[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|;|[^;'\"/eE-]+|.", re.DOTALL
@@ -99,15 +100,15 @@ _PIECE = re.compile(
 
 
 def globals_statements(text: str) -> Iterator[GlobalStatement]:
-    """Give the statements about roles; psql's own commands and tablespaces are left out.
+    """Give the statements about roles; psql's own commands, tablespaces and the encoding are left out.
 
-    Tablespaces are folders of the server that was copied.
+    Tablespaces are folders of the server that was copied. The text is decoded: the encoding of a session is its own.
 
     >>> [(one.sql, one.creates) for one in globals_statements("CREATE ROLE \\"a;b\\";\\nALTER ROLE x SET y TO ';';")]
     [('CREATE ROLE "a;b"', 'a;b'), ("ALTER ROLE x SET y TO ';'", '')]
     """
     for sql in _split(text):
-        if not _TABLESPACE.match(sql):
+        if not _TABLESPACE.match(sql) and not _ENCODING.match(sql):
             role = _CREATE_ROLE.match(sql)
             yield GlobalStatement(sql, bare_name(role["name"]) if role else "")
 

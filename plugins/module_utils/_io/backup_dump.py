@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional, Sequence
 
-from .._core.backup_dump import dump_failure
+from .._core.backup_dump import dump_failure, undecodable_line
 from .._core.errors import CommandFailed, OpsError, TimedOut
 from .._core.redact import printable
 from .postgres import Database, Target
@@ -176,18 +176,32 @@ def read_globals(database: Database, tool: Callable[[], Tool], login: Login, tar
 
 
 def _dump_globals(tool: Tool, login: Login, target: Target, passwords: bool) -> str:
-    """Collect line by line, because follow() keeps the last ones only."""
+    """Collect line by line, because follow() keeps the last ones only.
+
+    Raises:
+        CommandFailed: with a code from _core.backup_dump, or ``undecodable``: a name would not come back as it was.
+    """
     lines: list[str] = []
     base = login.conninfo(str(target.parameters["dbname"])) if "dbname" in target.parameters else login.conninfo()
     argv: Sequence[str] = [
         tool.path,
         "--globals-only",
+        "--encoding=UTF8",
         "--no-password",
         *([] if passwords else ["--no-role-passwords"]),
         *([f"--role={target.session_role}"] if target.session_role else []),
         f"--database={base}",
     ]
-    completed = follow(Program(argv, env=login.env), timeout=300, on_line=lines.append, check=False)
+    program = Program(argv, env=login.env)
+    completed = follow(program, timeout=300, on_line=lines.append, check=False, undecodable="surrogateescape")
     if completed.rc != 0:
         raise dump_failure("pg_dumpall", "back up the roles", completed.rc, completed.stderr)
+    strange = undecodable_line(lines)
+    if strange:
+        raise CommandFailed(
+            f"back up the roles: a name or a setting is not in the encoding of the database that is logged in to: "
+            f"{strange}",
+            code="undecodable",
+            hint="log in (login_db) to a database of the encoding in which it was given, or rename it",
+        )
     return "\n".join(lines) + "\n"

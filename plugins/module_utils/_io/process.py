@@ -101,11 +101,17 @@ def end(process: Any) -> None:
 
 
 def follow(
-    program: Program, *, timeout: float, on_line: Optional[Callable[[str], None]] = None, check: bool = True
+    program: Program,
+    *,
+    timeout: float,
+    on_line: Optional[Callable[[str], None]] = None,
+    check: bool = True,
+    undecodable: str = "replace",
 ) -> Completed:
     """Run a program to its end and hand over each line of its output as it comes.
 
-    The result holds the last lines only, so that memory stays flat however much it says.
+    The result holds the last lines only, so that memory stays flat however much it says. ``undecodable``: what becomes
+    of bytes that are not UTF-8, as bytes.decode() takes it (``replace``, ``surrogateescape``).
 
     Raises:
         CommandFailed: it could not be started or, with ``check``, its exit status is not 0.
@@ -115,7 +121,7 @@ def follow(
         errors = LineKeeper(process.stderr)
         output: deque[str] = deque(maxlen=_KEPT_LINES)
         for raw in process.stdout:
-            line = raw.decode("utf-8", "replace").rstrip("\r\n")
+            line = raw.decode("utf-8", undecodable).rstrip("\r\n")
             output.append(line)
             if on_line is not None:
                 on_line(line)

@@ -116,12 +116,13 @@ class Rehearsal:
     def _load(self, server: ThrowawayServer, fetched: Fetched) -> _Loaded:
         means, manifest = self._means, fetched.manifest
         with server.connect() as session:
+            locale_note = server.create_database(session, _DATABASE, manifest.server)
+        with server.connect(_DATABASE) as session:  # roles are found by their names in the encoding of the copy
             globals_errors = apply_globals(session, globals_statements(fetched.globals_sql))
             quoted = session.quote(server.superuser)
             session.execute(f"ALTER ROLE {quoted} LOGIN CONNECTION LIMIT -1")
             session.execute(f"ALTER ROLE {quoted} RESET ALL")  # what it is set to is for the real server
             roles = existing_roles(session)
-            locale_note = server.create_database(session, _DATABASE, manifest.server)
             if manifest.owner in roles:
                 session.execute(f"ALTER DATABASE {_DATABASE} OWNER TO {session.quote(manifest.owner)}")
         with login(server.target(), means.account) as entry:

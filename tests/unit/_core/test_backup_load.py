@@ -20,6 +20,8 @@ GLOBALS = r'''--
 
 SET default_transaction_read_only = off;
 
+SET client_encoding = 'UTF8';
+
 --
 -- Roles
 --
