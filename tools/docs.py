@@ -39,7 +39,7 @@ OF_ONE_RUN = ("_confirm", "_force", "_at", "_snapshot")
 
 @dataclass(frozen=True)
 class Play:
-    """One play: its phase, what it brings about, and the role steps it is made of."""
+    """One play: its phase, what it brings about, the role steps it is made of, and the variables that it sets."""
 
     phase: str
     outcome: str
@@ -47,6 +47,7 @@ class Play:
     tags: tuple[str, ...]
     steps: tuple[tuple[str, str], ...]
     serial: bool
+    sets: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ def plays_of(playbook: Path) -> Iterator[Play]:
             tags=tuple(tag for tag in raw.get("tags", ()) if tag != "always"),
             steps=tuple(dict.fromkeys(role_steps(raw["tasks"]))),
             serial="serial" in raw,
+            sets=raw.get("vars", {}),
         )
 
 
@@ -128,16 +130,21 @@ def shown(default: Any) -> str:
     return "" if default is None else f"`{json.dumps(default)}`"
 
 
-def variable_rows(options: dict[str, Any]) -> Iterator[str]:
+def variable_rows(options: dict[str, Any], sets: dict[str, list[str]]) -> Iterator[str]:
     for name, option in options.items():
         kind = option.get("type", "str")
         kind = f"{kind} of {option['elements']}" if "elements" in option else kind
         need = "**required**" if option.get("required") else shown(option.get("default"))
+        if name in sets:
+            need = f"set here: {' or '.join(sets[name])}"
         yield f"| `{name}` | {kind} | {cell(need)} | {cell(plain(option.get('description', '')))} |"
 
 
 def variables(page: Page) -> Iterator[str]:
-    yield from ("## Variables", "", "Of the playbook itself:", "", *table(page.variables), "")
+    yield from ("## Variables", "", "Of the playbook itself:", "", *table(page.variables, {}), "")
+    sets = set_by_plays(page)
+    if sets:
+        yield from ("What is set here comes from the playbook: an inventory does not change it, only -e does.", "")
     steps: dict[str, list[str]] = {}
     for role, step in (step for play in page.plays for step in play.steps):
         entries = steps.setdefault(role, [])
@@ -148,7 +155,7 @@ def variables(page: Page) -> Iterator[str]:
         options = {name: option for entry in entries for name, option in (specs[entry].get("options") or {}).items()}
         if options:
             readme = link_to(page, ROOT / "roles" / role / "README.md")
-            yield from (f"Of the role [{role}]({readme}):", "", *table(options), "")
+            yield from (f"Of the role [{role}]({readme}):", "", *table(options, sets), "")
 
 
 def link_to(page: Page, target: Path) -> str:
@@ -156,8 +163,23 @@ def link_to(page: Page, target: Path) -> str:
     return os.path.relpath(target, page_file(page).parent)
 
 
-def table(options: dict[str, Any]) -> Iterator[str]:
-    yield from ("| variable | type | default | what it is |", "| --- | --- | --- | --- |", *variable_rows(options))
+def set_by_plays(page: Page) -> dict[str, list[str]]:
+    """Return what the plays set, each variable with its values; a value that is worked out is not told."""
+    found: dict[str, list[str]] = {}
+    for play in page.plays:
+        for name, value in play.sets.items():
+            text = "worked out" if "{{" in str(value) else shown(value)
+            if text not in found.setdefault(name, []):
+                found[name].append(text)
+    return found
+
+
+def table(options: dict[str, Any], sets: dict[str, list[str]]) -> Iterator[str]:
+    yield from (
+        "| variable | type | default | what it is |",
+        "| --- | --- | --- | --- |",
+        *variable_rows(options, sets),
+    )
 
 
 def procedure(page: Page) -> Iterator[str]:
