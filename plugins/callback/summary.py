@@ -78,7 +78,6 @@ COLORS = {
     BOLD: C.COLOR_HIGHLIGHT,
     QUIET: C.COLOR_VERBOSE,
 }
-_SILENT_WHEN_OK = "runbook_lock"
 
 
 class CallbackModule(CallbackBase):
@@ -149,7 +148,7 @@ class CallbackModule(CallbackBase):
             self._add(line, task, part)
 
     def _add(self, line: Optional[Line], task: Any, part: Mapping[str, Any]) -> None:
-        if line is None or (task.action.endswith(_SILENT_WHEN_OK) and line.status == OK):
+        if line is None or (line.status == OK and only_lets_begin(task)):
             return
         if "plan" in part or "failure" in part:
             self._by_contract = True
@@ -182,6 +181,12 @@ class CallbackModule(CallbackBase):
 def paint(text: str, style: str) -> str:
     """Return a text in the colour of its style, when the terminal and the user want colours."""
     return str(stringc(text, COLORS[style]))
+
+
+def only_lets_begin(task: Any) -> bool:
+    """Tell whether a task only lets the step begin that comes next: of interest when it does not."""
+    window = task.action.endswith("maintenance_window_info") and bool(task.args.get("before"))
+    return window or bool(task.action.endswith("runbook_lock"))
 
 
 def meaning_of_plan(task: Any) -> str:

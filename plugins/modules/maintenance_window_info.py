@@ -67,6 +67,12 @@ options:
     description: Fail with RV(failure.code=window_closed) instead of only saying that no window is open.
     type: bool
     default: false
+  before:
+    description:
+      - What is about to begin, for example V(updates). When no window is open the message says that it is left for
+        the next run, and the finding is V(maintenance_window:updates).
+    type: str
+    default: ""
   at:
     description: Answer for this moment (RFC 3339 with time zone) instead of now.
     type: str
@@ -215,6 +221,7 @@ def argument_spec() -> ArgumentSpec:
             "scope": {"type": "list", "elements": "str", "default": []},
             "minimum_left": {"type": "str", "default": "0"},
             "enforce": {"type": "bool", "default": False},
+            "before": {"type": "str", "default": ""},
             "at": {"type": "str"},
         }
     )

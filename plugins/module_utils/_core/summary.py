@@ -186,7 +186,8 @@ def line_of(
 
 def unreachable_line(host: str, step: str, result: Mapping[str, Any], duration: float) -> Line:
     """Return the line of a host that does not answer."""
-    text = _text(result.get("msg") or "no connection")
+    lost = [item for item in _mappings(result.get("results")) if item.get("unreachable")] or [result]  # of a loop
+    text = _text(lost[0].get("msg") or "no connection")
     return Line(host, step, UNREACHABLE, text, False, 0, 0, 0, 0, duration, (Notice(UNREACHABLE, UNREACHABLE, text),))
 
 

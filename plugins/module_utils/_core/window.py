@@ -72,12 +72,16 @@ class Interval:
 
 @dataclass(frozen=True)
 class WindowPolicy:
-    """What the run needs. No windows at all means that any time will do. ``minimum_left`` in seconds."""
+    """What the run needs. No windows at all means that any time will do. ``minimum_left`` in seconds.
+
+    ``before`` names what is about to begin, and is left for the next run when no window is open.
+    """
 
     windows: tuple[Window, ...]
     scope: tuple[str, ...] = ()
     minimum_left: float = 0.0
     enforce: bool = False
+    before: str = ""
 
 
 @dataclass(frozen=True)
@@ -237,7 +241,7 @@ def decide(policy: WindowPolicy, now: datetime) -> Decision:
         PreconditionFailed: code ``window_closed``, only with ``enforce``.
     """
     if not policy.windows:
-        return _decision(Answer(enough=True), "no maintenance window is defined: any time will do", now, always=True)
+        return _decision(policy, Answer(enough=True), "no maintenance window is defined: any time will do", now)
     windows = tuple(window for window in policy.windows if _is_for(window, policy.scope))
     if not windows:
         raise InvalidValue(
@@ -252,7 +256,7 @@ def decide(policy: WindowPolicy, now: datetime) -> Decision:
             code="impossible_window",
             hint="lower minimum_left or widen the window",
         )
-    text = _sentence(found, now, policy.minimum_left, windows[0].zone)
+    text = _sentence(policy, found, now, windows[0].zone)
     if policy.enforce and not found.enough:
         raise PreconditionFailed(
             text,
@@ -260,7 +264,7 @@ def decide(policy: WindowPolicy, now: datetime) -> Decision:
             hint="wait for the window, or in an emergency run with enforcement switched off",
             details=_extra(found, now),
         )
-    return _decision(found, text, now)
+    return _decision(policy, found, text, now)
 
 
 def _is_for(window: Window, scope: Sequence[str]) -> bool:
@@ -278,15 +282,16 @@ def _ever_enough(windows: Sequence[Window], now: datetime, minimum_left: float) 
     return length > 0 and length >= minimum_left
 
 
-def _sentence(found: Answer, now: datetime, minimum_left: float, zone: tzinfo) -> str:
+def _sentence(policy: WindowPolicy, found: Answer, now: datetime, zone: tzinfo) -> str:
+    left_out = f"; left for the next run: {policy.before}" if policy.before else ""
     following = f"; the next one opens {_local(found.following.start, zone)}" if found.following else ""
     if found.current is None:
-        return f"outside every maintenance window{following}"
+        return f"outside every maintenance window{left_out}{following}"
     left = (found.current.end - now).total_seconds()
     text = f"in window {found.current.name} until {_local(found.current.end, zone)}, {human_duration(left)} left"
     if found.enough:
         return text
-    return f"{text}, but at least {human_duration(minimum_left)} are needed{following}"
+    return f"{text}, but at least {human_duration(policy.minimum_left)} are needed{left_out}{following}"
 
 
 def _local(moment: datetime, zone: tzinfo) -> str:
@@ -305,7 +310,8 @@ def _extra(found: Answer, now: datetime) -> dict[str, object]:
     }
 
 
-def _decision(found: Answer, text: str, now: datetime, always: bool = False) -> Decision:
+def _decision(policy: WindowPolicy, found: Answer, text: str, now: datetime) -> Decision:
+    check = f"maintenance_window:{policy.before}" if policy.before else "maintenance_window"
     left = (found.current.end - now).total_seconds() if found.current else None
-    finding = Finding("maintenance_window", OK if found.enough or always else WARNING, text, left, "s")
+    finding = Finding(check, OK if found.enough else WARNING, text, left, "s")
     return Decision(text, findings=(finding,), extra=_extra(found, now))

@@ -31,6 +31,7 @@ class WindowInfo(InfoOperation):
             scope=tuple(params["scope"]),
             minimum_left=parse_duration(params["minimum_left"], "minimum_left"),
             enforce=params["enforce"],
+            before=params["before"],
         )
         self._now = parse_moment(params["at"]) if params["at"] else task.clock.now()
 

@@ -12,6 +12,7 @@ import pytest
 
 from plugins.module_utils._core.backup import Source
 from tests.support.copies import add_copy, add_proof, snapshots
+from tests.support.lost_hosts import lost_with
 from tests.support.playbooks import Playbooks, Run
 from tests.support.redis_servers import TestRedis, fill, redis_servers
 from tests.support.repositories import PASSWORD, TestRepository, make_repository
@@ -148,6 +149,15 @@ def test_what_cannot_be_copied_is_told_and_the_others_have_their_copies(product:
     assert product.copies() == [(*kind, "unproven") for kind in KINDS[:2]]
     assert "copy_missing" in {notice["check"] for notice in run.step("db1", "verify")["notices"]}
     assert "no copy is removed, because of db1, proxy1" in run.output and list(product.locks.iterdir()) == []
+
+
+def test_a_group_whose_only_host_is_lost_does_not_keep_the_others_from_their_copies(product: Product) -> None:
+    product.write_inventory(db1=lost_with("postgresql_backup", product.folder / "db1"))
+    run = product.playbooks.run(BACKUP, *CREATE)
+    assert run.rc == 2 and run.summary["hosts"]["db1"]["status"] == "unreachable", run.output[-4000:]
+    assert product.copies() == [(*kind, "unproven") for kind in KINDS[:2]]
+    assert "no copy is removed, because of db1" in run.output
+    assert [path.name for path in product.locks.iterdir()] == ["backup-db1.lease"]
 
 
 def test_a_database_host_that_names_no_database_is_no_success(product: Product) -> None:

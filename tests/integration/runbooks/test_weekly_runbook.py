@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.lost_hosts import lost_with
 from tests.support.playbooks import ROOT, Playbooks, Run
 from tests.support.servers import Database, Roles, Server
 
@@ -164,6 +165,59 @@ def test_a_step_that_fails_is_reported_and_the_others_go_on(product: Product) ->
     assert run.step("db1", "maintenance")["done"] >= 1 and run.step("app1", "logs")["done"] >= 1
     assert "failed on this host: sessions" in run.output and "report" not in run.steps("db1")
     assert "--limit db1" in run.page
+
+
+@newest
+def test_a_group_whose_only_host_is_lost_does_not_end_the_run_for_the_others(product: Product) -> None:
+    report = {"report_dest": str(product.folder / "reports"), "report_product": "shop"}
+    product.write_inventory(db1=lost_with("postgresql_sessions", product.folder / "db1"), **report)
+    run = product.playbooks.run(WEEKLY)
+    assert run.rc == 2 and run.summary["hosts"]["db1"]["status"] == "unreachable", run.output
+    assert "failed on this host: sessions, maintenance, reindex, logs, updates, restarts, verify" in run.output
+    assert product.vacuumed() == 2, "nothing was done after the loss"
+    assert run.step("app1", "logs")["done"] >= 1 and "verify" in run.steps("app1")
+    assert run.summary["hosts"]["app1"]["status"] != "unreachable" and "connection reset" in run.page
+    assert (product.folder / "reports" / "report.html").exists()
+    assert product.leases() == ["maintenance-db1.lease"], "the lost host's lock ends by itself, the others' are free"
+
+
+def restarts(marker: Path) -> dict[str, Any]:
+    commands = {"status": ["true"], "restart": ["touch", str(marker)]}
+    service = {"name": marker.name, "manager": "command", "interval": "100ms", "condition": "always"}
+    return {"service_restarts_services": [{**service, "commands": commands}]}
+
+
+@newest
+def test_a_host_that_is_lost_while_it_restarts_stops_the_restarts_and_answers_again(product: Product) -> None:
+    first, second = product.folder / "first", product.folder / "second"
+    blink = lost_with("service_restart", product.folder / "db1", stays=False)
+    product.write_inventory(db1={**restarts(first), **blink}, app1=restarts(second))
+    run = product.playbooks.run(WEEKLY, "--tags", "restarts")
+    assert run.rc == 2 and not first.exists() and not second.exists(), run.output
+    assert "not done, because it failed on db1" in run.output and product.leases() == []
+    assert "the host was lost: " in run.output and run.step("db1", "restarts")["status"] == "unreachable"
+
+
+@newest
+def test_what_would_begin_after_the_window_is_left_for_the_next_run(product: Product) -> None:
+    tomorrow = time.strftime("%a", time.gmtime(time.time() + 2 * 86400)).lower()
+    always, later = ({"days": [days], "start": "00:00", "duration": "24h"} for days in ("daily", tomorrow))
+    closes = "preflight_step == 'reindex' or (preflight_step == 'restarts' and inventory_hostname == 'app1')"
+    windows = f"{{{{ [{later}] if preflight_step is defined and ({closes}) else [{always}] }}}}"
+    first, second = product.folder / "first", product.folder / "second"
+    product.database.execute("CREATE INDEX bad ON carts (touched)")
+    product.database.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'bad'::regclass")
+    product.write_inventory(db1=restarts(first), app1=restarts(second), preflight_windows=windows)
+    for arguments in (("--check", "--diff"), ()):
+        run = product.playbooks.run(WEEKLY, *arguments)
+        assert run.rc == 0 and product.leases() == [] and not second.exists(), run.output
+        for host, step in (("db1", "reindex"), ("app1", "restarts")):
+            line = run.step(host, step)
+            assert (line["status"], line["done"], line["planned"]) == ("warning", 0, 0)
+            assert f"left for the next run: {step}" in line["msg"] and line["msg"] in run.page
+    assert first.exists() and run.step("db1", "maintenance")["done"] >= 1
+    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'bad'::regclass"
+    assert product.database.fetch(valid) == [(False,)]
 
 
 @newest

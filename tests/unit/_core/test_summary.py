@@ -232,6 +232,12 @@ def test_an_unreachable_host_is_the_worst() -> None:
     assert summary.hosts() == ("app1", "db1") and text_of(summary)[1].startswith("[OFFLINE]")
 
 
+def test_of_a_loop_that_lost_its_host_the_reason_is_told() -> None:
+    items = [{"msg": "fine"}, {"msg": "Connection refused", "unreachable": True}]
+    lost = unreachable_line("app1", "host", {"msg": "All items completed", "results": items, "unreachable": True}, 1.0)
+    assert lost.msg == lost.notices[0].msg == "Connection refused"
+
+
 def test_the_data_for_machines() -> None:
     data = as_json(Summary("weekly", lines(read(WORK), read(HELD, host="db2")), duration_seconds=1.23456))
     assert (data["status"], data["changed"], data["duration_seconds"]) == ("warning", True, 1.235)

@@ -206,3 +206,14 @@ def test_a_minute_inside_is_open_and_the_next_start_is_ahead(
     assert (found.current is not None) == inside
     assert found.following is not None and now < found.following.start <= now + timedelta(days=15)
     assert answer([one], found.following.start).current is not None
+
+
+def test_what_is_about_to_begin_is_left_for_the_next_run_when_no_window_is_open() -> None:
+    policy = WindowPolicy(HANDBOOK, before="updates")
+    closed = decide(policy, utc("2026-11-22T05:00"))
+    assert closed.extra["open"] is False and "; left for the next run: updates; the next one opens " in closed.msg
+    assert [(found.check, found.status) for found in closed.findings] == [("maintenance_window:updates", "warning")]
+    opened = decide(policy, utc("2026-11-22T04:30"))
+    assert opened.extra["open"] is True and "left for the next run" not in opened.msg
+    short = decide(WindowPolicy(HANDBOOK, minimum_left=3600, before="updates"), utc("2026-11-22T04:30"))
+    assert short.extra["open"] is False and "are needed; left for the next run: updates" in short.msg
