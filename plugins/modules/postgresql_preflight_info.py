@@ -164,6 +164,13 @@ server:
       returned: always
       sample: '7710527385654502104'
     data_directory: {description: Where its files are. Empty without the right., type: str, returned: always, sample: /var/lib/postgresql/17/main}
+    last_replayed:
+      description: >-
+        When the last transaction was committed that the server replayed since it started, as a standby or in a
+        recovery. V(null) when it replayed none.
+      type: str
+      returned: always
+      sample: '2026-02-01T03:59:58Z'
 rights:
   description: What the role may do. Empty when it could not be read.
   returned: success

@@ -43,6 +43,7 @@ def test_a_fit_server_is_told_in_one_line_and_in_facts(database: Database) -> No
     assert result["reachable"] and result["unreachable"] == {} and result["cannot"] == []
     assert result["server"]["major"] == server.major and result["server"]["role"] == "primary"
     assert result["server"]["data_directory"] == str(server.data_dir) and result["server"]["system_identifier"]
+    assert result["server"]["last_replayed"] is None
     assert result["rights"]["superuser"] and result["rights"]["tables"] == result["rights"]["maintainable"] == 1
     assert result["connections"]["max"] == 100 and result["connections"]["used"] >= 1
     assert result["connections"]["free"] == 100 - result["connections"]["used"]

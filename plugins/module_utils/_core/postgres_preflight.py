@@ -236,6 +236,7 @@ def _server_result(server: Server) -> dict[str, Any]:
         "database": server.database,
         "system_identifier": server.system_identifier,
         "data_directory": server.data_directory,
+        "last_replayed": rfc3339(server.last_replayed) if server.last_replayed else None,
     }
 
 

@@ -43,6 +43,7 @@ class Server:
     database: str
     system_identifier: str = ""
     data_directory: str = ""
+    last_replayed: Optional[datetime] = None  # the commit of the last transaction that a recovery of it replayed
 
     @property
     def major(self) -> int:

@@ -29,7 +29,8 @@ Read = TypeVar("Read")
 _SERVER = """
 SELECT pg_catalog.current_setting('server_version') AS version, pg_catalog.pg_is_in_recovery() AS in_recovery,
        pg_catalog.pg_postmaster_start_time() AS started, pg_catalog.clock_timestamp() AS now,
-       (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'data_directory') AS data_directory
+       (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'data_directory') AS data_directory,
+       pg_catalog.pg_last_xact_replay_timestamp() AS last_replayed
 """
 # By itself: a provider may have taken the right away.
 _IDENTIFIER = "SELECT system_identifier FROM pg_catalog.pg_control_system()"
@@ -142,6 +143,7 @@ class _Readings:
             database=self._database.dbname,
             system_identifier="" if identifier is None else str(identifier),
             data_directory=row["data_directory"] or "",
+            last_replayed=row["last_replayed"],
         )
 
     def _grants(self) -> Grants:

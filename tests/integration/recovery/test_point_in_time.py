@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import shutil
-from collections.abc import Iterator
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 import pytest
 
+from plugins.module_utils._core.point_in_time import server_timeline
 from tests.support.pgbackrest import RELEASE, STANZA, Stanza
 from tests.support.playbooks import Playbooks, Run
 from tests.support.servers import Server, npm_install
@@ -18,6 +23,18 @@ from tools.embedded_postgres import server_account
 
 FORTH = "playbooks/recovery/point-in-time.yml"
 BACK = "playbooks/recovery/undo-point-in-time.yml"
+
+
+def pg_ctl(server: Server, *arguments: str) -> list[str]:
+    become = ["runuser", "-u", server.data_dir.owner(), "--"] if server_account() else []
+    return [*become, str(server.bin_dir / "pg_ctl"), "-D", str(server.data_dir), *arguments]
+
+
+def pg_ctl_start(server: Server, log: Path, wait: str) -> list[str]:
+    folder = f'"{server.socket_dir}"'
+    more = {"port": server.port, "listen_addresses": server.host, "unix_socket_directories": folder}
+    options = " ".join(f"-c {name}='{value}'" for name, value in {**server.settings, **more}.items())
+    return pg_ctl(server, "start", wait, "-l", str(log), "-o", options)
 
 
 class Product:
@@ -38,39 +55,29 @@ class Product:
             "point_in_time_stanza": STANZA,
             "point_in_time_config": str(stanza.config),
             "point_in_time_data_dir": str(self.server.data_dir),
-            "point_in_time_stop_command": self.pg_ctl("stop", "-m", "fast", "-w"),
-            "point_in_time_start_command": self.pg_ctl("start", "-W", "-l", str(self.log), "-o", self.settings()),
+            "point_in_time_stop_command": pg_ctl(self.server, "stop", "-m", "fast", "-w"),
+            "point_in_time_start_command": pg_ctl_start(self.server, self.log, "-W"),
             "point_in_time_polls": 5,
             **owner,
         }
         self.playbooks.write_inventory({"database": {"db1": variables}}, preflight_lock_directory=str(folder / "locks"))
 
-    def pg_ctl(self, *arguments: str) -> list[str]:
-        become = ["runuser", "-u", self.server.data_dir.owner(), "--"] if server_account() else []
-        return [*become, str(self.server.bin_dir / "pg_ctl"), "-D", str(self.server.data_dir), *arguments]
-
-    def settings(self) -> str:
-        folder = f'"{self.server.socket_dir}"'
-        more = {"port": self.server.port, "listen_addresses": self.server.host, "unix_socket_directories": folder}
-        return " ".join(f"-c {name}='{value}'" for name, value in {**self.server.settings, **more}.items())
-
     def rows(self) -> list[str]:
-        connection = self.server.connect()
-        cursor = connection.cursor()
-        cursor.execute("SELECT what FROM log ORDER BY what")
-        found = [row[0] for row in cursor.fetchall()]
-        connection.close()
-        return found
+        return [row[0] for row in fetch(self.server, "SELECT what FROM log ORDER BY what")]
 
     def run(self, playbook: str, *arguments: str) -> Run:
         packages = str(Path(psycopg2.__file__).parents[1])
         return self.playbooks.run(playbook, *arguments, PYTHONPATH=packages)
 
 
-@pytest.fixture
-def product(tmp_path: Path) -> Iterator[Product]:
+def needs_runuser() -> None:
     if server_account() and shutil.which("runuser") is None:
         pytest.skip("as root this needs runuser (util-linux)")
+
+
+@pytest.fixture
+def product(tmp_path: Path) -> Iterator[Product]:
+    needs_runuser()
     servers: list[Server] = []
 
     def start(_release: int, *, settings: dict[str, str], start: bool) -> Server:
@@ -86,13 +93,18 @@ def product(tmp_path: Path) -> Iterator[Product]:
         server.remove()
 
 
-def execute(server: Server, statement: str) -> str:
+def fetch(server: Server, statement: str) -> list[tuple[Any, ...]]:
     connection = server.connect()
     cursor = connection.cursor()
     cursor.execute(statement)
-    value = str(cursor.fetchone()[0]) if cursor.description else ""
+    found: list[tuple[Any, ...]] = cursor.fetchall() if cursor.description else []
     connection.close()
-    return value
+    return found
+
+
+def execute(server: Server, statement: str) -> str:
+    found = fetch(server, statement)
+    return str(found[0][0]) if found else ""
 
 
 def test_the_server_goes_back_and_forth(product: Product) -> None:
@@ -114,6 +126,7 @@ def test_the_server_goes_back_and_forth(product: Product) -> None:
     went = product.run(FORTH, *target, "-e", "confirm=db1")
     assert went.rc == 0, went.output + product.log.read_text()
     assert product.rows() == ["before"]
+    between = execute(server, "SELECT to_json(clock_timestamp()) #>> '{}'")
     execute(server, "INSERT INTO log VALUES ('since')")
     assert len(list(server.data_dir.parent.glob("data.before-*"))) == 1
 
@@ -128,6 +141,28 @@ def test_the_server_goes_back_and_forth(product: Product) -> None:
     assert again.rc != 0 and "was undone already" in again.page and older.is_dir(), again.output
     assert again.step("db1", "preflight")["status"] == "failed", again.output
     assert product.rows() == ["before", "damage"]
+
+    execute(server, "INSERT INTO log VALUES ('later')")
+    forth = product.run(FORTH, "-e", f"at={between}", "-e", "confirm=db1")
+    assert forth.rc == 0, forth.output + product.log.read_text()
+    assert product.rows() == ["before", "damage"], "not the state of the recovery that was undone"
+    assert "the last transaction that was replayed was committed at" in forth.output, forth.output
+
+
+def test_a_data_directory_that_is_not_one_folder_is_left_alone(product: Product) -> None:
+    server = product.server
+    server.stop()
+    wal, disk = server.data_dir / "pg_wal", server.directory / "disk"
+    wal.rename(disk)
+    wal.symlink_to(disk)
+    server.start()
+    linked = product.run(FORTH, "-e", "target_type=immediate", "-e", "confirm=db1", "--check")
+    assert linked.rc != 0 and f"plain folders: {wal}" in linked.page, linked.output
+    assert linked.steps("db1") == ["preflight"], linked.output
+
+    place = ("-e", "point_in_time_data_dir=/dev/shm")
+    mounted = product.run(FORTH, "-e", "target_type=immediate", "-e", "confirm=db1", "--check", *place)
+    assert mounted.rc != 0 and "/dev/shm is a mount point" in mounted.page, mounted.output
 
 
 def test_the_end_of_the_backup_is_a_target_without_a_name(product: Product) -> None:
@@ -172,3 +207,34 @@ def test_a_server_that_was_not_stopped_keeps_its_directory(product: Product) -> 
     run = product.run(BACK, "-e", "confirm=db1", "-e", '{"point_in_time_stop_command": ["false"]}')
     assert run.rc != 0 and "may still run" in run.page and "the command that stops it failed" in run.page, run.output
     assert product.rows() == ["now"] and kept.is_dir()
+
+
+TIMELINE = "SELECT pg_walfile_name(pg_current_wal_lsn())"
+CONTROL = "SELECT c.timeline_id, r.min_recovery_end_timeline FROM pg_control_checkpoint() c, pg_control_recovery() r"
+
+
+def test_the_control_file_tells_the_timeline_even_before_the_first_checkpoint_on_it(
+    throwaway_server: Callable[..., Server],
+) -> None:
+    needs_runuser()
+    server = throwaway_server()
+    control = server.data_dir / "global" / "pg_control"
+
+    def told() -> int:
+        return server_timeline(base64.b64encode(control.read_bytes()).decode())
+
+    assert told() == int(execute(server, TIMELINE)[:8], 16) == 1
+    server.stop()
+    (server.data_dir / "standby.signal").touch()
+    subprocess.run(pg_ctl_start(server, server.socket_dir / "log", "-w"), cwd="/", check=True)
+    checkpointer = int(execute(server, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"))
+    os.kill(checkpointer, signal.SIGSTOP)
+    try:
+        assert execute(server, "SELECT pg_promote()") == "True"
+        assert (rows := fetch(server, CONTROL)) == [(1, 2)], rows
+        assert told() == int(execute(server, TIMELINE)[:8], 16) == 2
+    finally:
+        os.kill(checkpointer, signal.SIGCONT)
+    execute(server, "CHECKPOINT")
+    assert (rows := fetch(server, CONTROL)) == [(2, 0)], rows
+    assert told() == 2

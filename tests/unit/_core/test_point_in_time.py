@@ -17,6 +17,7 @@ from plugins.module_utils._core.point_in_time import (
     point_in_time_restore,
     point_in_time_target,
     point_in_time_undo_obstacles,
+    server_timeline,
     system_identifier,
 )
 
@@ -35,13 +36,32 @@ WANTED: dict[str, Any] = {
     "start_command": ["systemctl", "start", "postgresql"],
 }
 OWN, OTHER = "7575757575757575757", "7000000000000000001"
-STANZAS = [{"name": "shop", "systems": [OTHER, OWN], "backups": [
-    {"label": "20260101-000000F", "system": OTHER, "size_bytes": 1000},
-    {"label": "20260901-000000F", "system": OWN, "size_bytes": 900},
+OLD = {"stop": "2026-01-01T00:00:00Z", "wal_start": "000000070000000000000003"}
+NEW = {"stop": "2026-09-01T00:00:00Z", "wal_start": "000000030000000000000003"}
+STANZAS: list[dict[str, Any]] = [{"name": "shop", "systems": [OTHER, OWN], "backups": [
+    {"label": "20260101-000000F", "system": OTHER, "size_bytes": 1000, **OLD},
+    {"label": "20260901-000000F", "system": OWN, "size_bytes": 900, **NEW},
 ]}]  # fmt: skip
 NOTHING = [{"name": "shop", "systems": [OTHER], "backups": []}]
 FOREIGN = [{**STANZAS[0], "systems": [OWN, OTHER]}]
-FILES = ["/data/main/PG_VERSION", "/data/main/base"]
+DIRECTORY: dict[str, Any] = {"path": "/data/main", "islnk": False, "dev": 8}
+
+
+def file(name: str, **facts: Any) -> dict[str, Any]:
+    return {**DIRECTORY, "path": f"/data/main/{name}", **facts}
+
+
+FILES = [DIRECTORY, file("PG_VERSION"), file("base")]
+
+
+def control(identifier: str = OWN, order: str = "<", timeline: int = 3, promoted: int = 0, align: int = 8) -> str:
+    """Return what slurp returns of a pg_control of PostgreSQL 18."""
+    content = bytearray(8192)
+    struct.pack_into(f"{order}QII", content, 0, int(identifier), 1800, 202506291)
+    struct.pack_into(f"{order}II", content, 48, timeline, timeline - 1)
+    struct.pack_into(f"{order}I", content, 144, promoted)
+    struct.pack_into(f"{order}Id", content, 204, align, 1234567.0)
+    return base64.b64encode(content).decode()
 
 
 @pytest.mark.parametrize(
@@ -96,7 +116,7 @@ def test_mistakes_are_all_named(changes: dict[str, Any], said: list[str]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("stanzas", "paths", "free", "said"),
+    ("stanzas", "files", "free", "said"),
     [
         (STANZAS, FILES, 1101, []),
         (STANZAS, FILES, 1100, ["not enough space"]),
@@ -104,17 +124,25 @@ def test_mistakes_are_all_named(changes: dict[str, Any], said: list[str]) -> Non
         (FOREIGN, FILES, 5000, [f"stanza shop is of {OTHER}, /data/main is of {OWN}"]),
         (FOREIGN, FILES, 0, ["of another server", "not enough space"]),
         ([], FILES, 5000, ["no backup"]),
-        (STANZAS, ["/data/main/base"], 5000, ["no data directory"]),
-        (STANZAS, ["/data/main/pg_tblspc/PG_VERSION"], 5000, ["no data directory", "tablespaces"]),
-        (STANZAS, [*FILES, "/data/main/standby.signal"], 5000, ["standby"]),
-        (STANZAS, [*FILES, "/data/main/pg_tblspc", "/data/main/pg_tblspc/16400"], 5000, ["tablespaces"]),
-        (STANZAS, [*FILES, "/data/main/pg_tblspc"], 5000, []),
+        (STANZAS, [file("base")], 5000, ["no data directory"]),
+        (STANZAS, [file("pg_tblspc/PG_VERSION")], 5000, ["no data directory", "tablespaces"]),
+        (STANZAS, [*FILES, file("standby.signal")], 5000, ["standby"]),
+        (STANZAS, [*FILES, file("pg_tblspc"), file("pg_tblspc/16400", islnk=True)], 5000, ["tablespaces"]),
+        (STANZAS, [*FILES, file("pg_tblspc")], 5000, []),
+        (STANZAS, [*FILES, file("pg_wal", islnk=True)], 5000, ["plain folders: /data/main/pg_wal (use"]),
+        (STANZAS, [*FILES, file("pg_wal", dev=9)], 5000, ["plain folders: /data/main/pg_wal (use"]),
+        (STANZAS, [{**DIRECTORY, "islnk": True, "dev": 9}, *FILES[1:]], 5000, ["plain folders: /data/main (use"]),
         ([], [], 0, ["no backup", "no data directory"]),
     ],
 )
-def test_obstacles_are_all_named(stanzas: list[Any], paths: list[str], free: int, said: list[str]) -> None:
-    found = point_in_time_obstacles(stanzas, "/data/main", paths, free, control(OWN))
+def test_obstacles_are_all_named(stanzas: list[Any], files: list[Any], free: int, said: list[str]) -> None:
+    found = point_in_time_obstacles(stanzas, WANTED, files, free, control(), False)
     assert len(found) == len(said) and all(part in text for part, text in zip(said, found, strict=True)), found
+
+
+def test_a_mount_point_cannot_be_renamed() -> None:
+    (found,) = point_in_time_obstacles(STANZAS, WANTED, FILES, 5000, control(), True)
+    assert "/data/main is a mount point" in found
 
 
 @pytest.mark.parametrize(
@@ -127,29 +155,58 @@ def test_obstacles_are_all_named(stanzas: list[Any], paths: list[str], free: int
     ],
 )
 def test_the_backup_that_was_chosen_must_be_of_this_server(chosen: str, free: int, said: list[str]) -> None:
-    found = point_in_time_obstacles(STANZAS, "/data/main", FILES, free, control(OWN), chosen)
+    found = point_in_time_obstacles(STANZAS, {**WANTED, "set": chosen}, FILES, free, control(), False)
     assert len(found) == len(said) and all(part in text for part, text in zip(said, found, strict=True)), found
 
 
-def control(identifier: str, order: str = "<") -> str:
-    """Return what slurp returns of a pg_control of PostgreSQL 18, cut short."""
-    return base64.b64encode(struct.pack(f"{order}QII", int(identifier), 1800, 202506291)).decode()
+@pytest.mark.parametrize(
+    ("given", "own", "said"),
+    [
+        ("", control(timeline=3), []),
+        ("", control(timeline=4), []),
+        (
+            "",
+            control(timeline=2),
+            ["backup 20260901-000000F is of a recovery that was undone, the server is on timeline 2"],
+        ),
+        ("3", control(timeline=2), []),
+        ("", control(align=4), ["set point_in_time_timeline"]),
+        ("3", control(align=4), []),
+    ],
+)
+def test_a_backup_must_be_on_the_way_to_where_the_server_is(given: str, own: str, said: list[str]) -> None:
+    found = point_in_time_obstacles(STANZAS, {**WANTED, "timeline": given}, FILES, 5000, own, False)
+    assert len(found) == len(said) and all(part in text for part, text in zip(said, found, strict=True)), found
+
+
+def test_a_backup_that_does_not_say_its_timeline_is_no_obstacle() -> None:
+    backups = [{**one, "wal_start": None} for one in STANZAS[0]["backups"]]
+    assert point_in_time_obstacles([{**STANZAS[0], "backups": backups}], WANTED, FILES, 5000, control(), False) == []
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_a_server_is_known_by_the_first_bytes_of_its_control_file_on_every_machine(order: str) -> None:
     assert system_identifier(control(OWN, order)) == OWN
+    assert server_timeline(control(OWN, order)) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "timeline"),
+    [(control(promoted=4), 4), (control(timeline=4, promoted=0), 4), (control(align=4), 0), ("", 0)],
+)
+def test_a_server_promoted_just_now_is_on_its_new_timeline(content: str, timeline: int) -> None:
+    assert server_timeline(content) == timeline
 
 
 @pytest.mark.parametrize("content", ["", base64.b64encode(b"12345678").decode()])
 def test_a_server_that_cannot_be_told_is_not_replaced(content: str) -> None:
     assert system_identifier(content) == ""
-    (found,) = point_in_time_obstacles(STANZAS, "/data/main", FILES, 5000, content)
+    (found,) = point_in_time_obstacles(STANZAS, WANTED, FILES, 5000, content, False)
     assert "cannot be told" in found and "/data/main/global/pg_control" in found
 
 
 def test_the_command_restores_aside_and_leads_to_the_server_s_own_directory() -> None:
-    assert point_in_time_restore(WANTED, "/data/main.aside") == [
+    assert point_in_time_restore(WANTED, "/data/main.aside", control()) == [
         "pgbackrest",
         "--stanza=shop",
         "--pg1-path=/data/main.aside",
@@ -158,6 +215,7 @@ def test_the_command_restores_aside_and_leads_to_the_server_s_own_directory() ->
         '--recovery-option=restore_command=pgbackrest --stanza=shop --pg1-path=/data/main archive-get %f "%p"',
         "--type=time",
         "--target=2026-09-18 04:00:00+00",
+        "--target-timeline=3",
         "--target-action=promote",
         "restore",
     ]
@@ -165,7 +223,7 @@ def test_the_command_restores_aside_and_leads_to_the_server_s_own_directory() ->
 
 def test_every_wish_is_an_option_of_the_command() -> None:
     more = {"config": "/etc/our backups.conf", "exclusive": True, "timeline": "current", "set": "20260918-010000F"}
-    command = point_in_time_restore({**WANTED, **more}, "/data/main.aside")
+    command = point_in_time_restore({**WANTED, **more}, "/data/main.aside", control())
     assert {"--target-exclusive", "--target-timeline=current", "--set=20260918-010000F"} < set(command)
     assert "--config=/etc/our backups.conf" in command
     (option,) = [argument for argument in command if argument.startswith("--recovery-option=")]
@@ -176,14 +234,36 @@ def test_every_wish_is_an_option_of_the_command() -> None:
 def test_the_server_does_not_wait_at_its_target(kind: str, promotes: bool) -> None:
     """PostgreSQL pauses at a target by default; without one there is nothing to pause at."""
     target = "" if kind in ("immediate", "default") else "4711"
-    command = point_in_time_restore({**WANTED, "type": kind, "target": target}, "/data/main.aside")
+    command = point_in_time_restore({**WANTED, "type": kind, "target": target}, "/data/main.aside", control())
     assert ("--target-action=promote" in command) is promotes
+
+
+@pytest.mark.parametrize(
+    ("kind", "own", "said"),
+    [
+        ("time", control(timeline=2), ["--target-timeline=2"]),
+        ("default", control(timeline=11), ["--target-timeline=11"]),
+        ("immediate", control(timeline=2), []),
+        ("immediate", "", []),
+    ],
+)
+def test_the_replay_stays_on_the_timeline_of_the_server(kind: str, own: str, said: list[str]) -> None:
+    """PostgreSQL follows the latest by default, though the recovery that began it may have been undone."""
+    command = point_in_time_restore({**WANTED, "type": kind}, "/data/main.aside", own)
+    assert [option for option in command if "timeline" in option] == said
+
+
+def test_a_timeline_that_cannot_be_told_is_not_guessed() -> None:
+    with pytest.raises(InvalidValue, match="point_in_time_timeline"):
+        point_in_time_restore(WANTED, "/data/main.aside", control(align=4))
+    named = point_in_time_restore({**WANTED, "timeline": "latest"}, "/data/main.aside", "")
+    assert "--target-timeline=latest" in named
 
 
 def test_a_percent_sign_in_a_path_is_none_of_postgresql_s() -> None:
     (option,) = [
         argument
-        for argument in point_in_time_restore({**WANTED, "data_dir": "/data/100%full"}, "/aside")
+        for argument in point_in_time_restore({**WANTED, "data_dir": "/data/100%full"}, "/aside", control())
         if argument.startswith("--recovery-option=")
     ]
     assert "/data/100%%full" in option and option.endswith('archive-get %f "%p"')
