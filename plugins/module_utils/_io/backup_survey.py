@@ -16,7 +16,7 @@ from .._core.databases import chosen_databases
 from .._core.errors import OpsError
 from .backup_facts import require_readable
 from .maintenance import read_databases
-from .postgres import Database, Target, connect
+from .postgres import Database, Target, connect, may_idle
 
 # Large objects lie in the catalog; they are binary in a dump.
 _SIZES = """
@@ -30,13 +30,14 @@ SELECT pg_catalog.pg_database_size(pg_catalog.current_database()) AS size_bytes,
 
 
 class Survey:
-    """One session per database, kept for the work itself."""
+    """One session per database, kept for the work itself; each may wait until its turn comes."""
 
     def __init__(self, target: Target, wanted: Sequence[str]) -> None:
         self._target = target
         self.first = connect(target)
         self._sessions: dict[str, Database] = {self.first.dbname: self.first}
         try:
+            may_idle(self.first)
             rows = read_databases(self.first)
             self.names = chosen_databases(rows, wanted, self.first.dbname, "back up")
             self.there = [row["name"] for row in rows if row["usable"]]
@@ -54,6 +55,7 @@ class Survey:
         session = self._sessions.get(name)
         if session is None or session.closed:
             session = self._sessions[name] = connect(self._target, name)
+            may_idle(session)
         return session
 
     def candidates(self, newest: Mapping[str, Optional[datetime]]) -> list[Candidate]:

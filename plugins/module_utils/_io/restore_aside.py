@@ -28,7 +28,7 @@ from .backup_facts import OnTable, read_state
 from .backup_load import existing_roles
 from .backup_sentinel import SCHEMA, TABLE, has_sentinel
 from .clock import Clock
-from .postgres import Database, Target, connect
+from .postgres import Database, Target, connect, may_idle
 from .restore_server import quoted
 
 _COMMENT = "SELECT pg_catalog.shobj_description(d.oid, 'pg_database') AS comment FROM pg_catalog.pg_database d " \
@@ -97,6 +97,8 @@ def verify(
     with contextlib.ExitStack() as opened:
         patient = replace(target, statement_timeout=seconds)
         sessions = [opened.enter_context(connect(patient, name)) for _number in range(max(jobs, 1))]
+        for session in sessions:
+            may_idle(session)
         first = sessions[0]
         state = read_state(first, like=manifest, helpers=sessions[1:], on_table=on_table)
         restored = Restored(

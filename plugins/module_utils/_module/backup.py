@@ -26,7 +26,7 @@ from .._io.backup_copy import Copier, Made, Tools, free_bytes, try_sentinel
 from .._io.backup_dump import dump_arguments
 from .._io.backup_sentinel import NAME as SENTINEL_TABLE
 from .._io.backup_survey import Survey
-from .._io.postgres import Database, advisory_lock, may_idle
+from .._io.postgres import Database, advisory_lock
 from .._io.postgres_tools import find_tool, login
 from .._io.restic import RepositoryFailed, Restic
 from .._io.workspace import Stopped, ends_in_order
@@ -219,7 +219,6 @@ class Backup(Operation):
             self._task.progress.show(Progress(item, phase, *of, seconds, None, percent))
 
         with advisory_lock(session, LOCK):
-            may_idle(session)
             source = source_of(self._task.params, POSTGRESQL, candidate.name)
             sentinel, problem = self._sentinel(session, candidate, steps)
             made = copier.copy(source, candidate, sentinel, tell)

@@ -19,7 +19,7 @@ from .._core.restore_facts import ServerFacts, Wish
 from .._core.restore_marker import KEPT
 from .._core.result import UNKNOWN, Finding
 from .._io import restore_aside as aside
-from .._io.postgres import Database, connect, require_unlocked
+from .._io.postgres import Database, connect, may_idle, require_unlocked
 from .._io.restore_server import quoted, read_server
 from .copy_steps import Steps
 from .postgres import postgres_target
@@ -52,6 +52,7 @@ class Ground:
         """Return the session in the maintenance database."""
         if self._opened is None:
             self._opened = connect(self.target, self.means.maintenance_db)
+            may_idle(self._opened)
         return self._opened
 
     def look(self) -> ServerFacts:

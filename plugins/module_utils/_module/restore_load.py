@@ -28,7 +28,7 @@ from .._core.units import count_of, rfc3339
 from .._io import restore_aside as aside
 from .._io.backup_fetch import feed, fetch
 from .._io.backup_load import Load, count_items, load_dump, load_stream
-from .._io.postgres_tools import Tool, login
+from .._io.postgres_tools import Login, Tool, login
 from .._io.restic import Restic
 from .._io.restore_server import create_statement, quoted
 from .._io.workspace import need_room, workspace
@@ -139,7 +139,7 @@ class Loader:
         with login(ground.target) as entry:
             load = Load(
                 tool=tool,
-                login=entry,
+                login=self._patient(entry),
                 database=name,
                 jobs=ground.means.jobs,
                 timeout=ground.seconds_left(),
@@ -148,6 +148,12 @@ class Loader:
             errors = self._run(load, dump)
         if errors:
             raise load_failure(errors, name)
+
+    def _patient(self, entry: Login) -> Login:
+        """Let pg_restore's sessions wait for each other: of all time-outs it leaves only this one as it is."""
+        if self._ground.database.major < 14 or self._ground.target.allow_pooler:  # a pooler refuses start-up options
+            return entry
+        return replace(entry, env={**entry.env, "PGOPTIONS": "-c idle_session_timeout=0"})
 
     def _run(self, load: Load, dump: Optional[str]) -> tuple[LoadError, ...]:
         if dump is None:
