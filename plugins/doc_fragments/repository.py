@@ -51,6 +51,13 @@ requirements:
   - restic (0.14 or newer) on the host where the module runs
 notes:
   - >-
+    Whoever writes has a lock in the repository, and whoever fetches a copy, so that nobody removes it meanwhile. A copy is
+    fetched all the same where no lock can be had; small looks never need one.
+  - >-
+    Locks of runs that died are removed when they are in the way: on their own host at once, otherwise 30 minutes after their
+    last sign of life. Hosts that share a repository need names (C(hostname)) of their own. The lock of a living run fails
+    the module with V(repository_locked).
+  - >-
     A failure of the repository has C(failure.code): V(repository_missing), V(repository_locked), V(wrong_key),
     V(repository_damaged), V(repository_unreachable), V(host_key_refused), V(disk_full), V(insufficient_privilege),
     V(incomplete), V(command_missing), V(timed_out), V(restic_failed).

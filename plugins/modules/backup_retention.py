@@ -91,8 +91,8 @@ options:
     default: false
 notes:
   - >-
-    Locks of runs that are dead are removed first, as restic tells them (older than 30 minutes, or of this host and
-    without a process). A living run fails the module with V(repository_locked).
+    Before it removes something, it removes the locks of runs that died. A living run, also one that fetches a copy, fails
+    the module with V(repository_locked).
   - >-
     A failure has C(failure.code), besides those of the repository: V(clock_skew), V(blast_cap_exceeded),
     V(confirmation_missing), V(verification_failed), V(stopped), V(invalid_value), V(invalid_arguments).

@@ -15,7 +15,7 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping, Optional, Sequence
 
 from .backup import Snapshot
 from .timestamps import parse_rfc3339
@@ -23,6 +23,8 @@ from .timestamps import parse_rfc3339
 INCOMPLETE = 3  # exit code of a backup that could not read everything, and wrote a snapshot all the same
 HOST_KEY_REFUSED = "host_key_refused"
 FULL = "no space left on device"
+LOCKED = "repository_locked"
+STALE_SECONDS = 1800.0  # how old a lock must be for restic to take it for that of a dead run, whosever it is
 
 _UNREADABLE = re.compile(r"(?:could not|failed to) load snapshot ([0-9a-f]{8,64})")
 
@@ -35,10 +37,12 @@ class Meaning:
     hint: str
 
 
-_BY_EXIT_CODE = {10: "repository_missing", 11: "repository_locked", 12: "wrong_key"}
+_NO_LOCK = "unable to create lock"  # what restic writes before the reason, whatever that is
+_BY_EXIT_CODE = {10: "repository_missing", 11: LOCKED, 12: "wrong_key"}
 _HINTS = {
     "repository_missing": "check the location, or let the backup make it (repository_create)",
-    "repository_locked": "another run is at work; a lock that a dead run left goes away after 30 minutes",
+    LOCKED: "another run is at work: wait for it; the lock of one that died is removed by the next run on its host, "
+    "or by any run 30 minutes after its last sign of life",
     "wrong_key": "check repository_password or repository_password_file",
     "repository_damaged": "run restic check --read-data; restore from a second repository if there is one",
     "disk_full": "make room where the repository or the staging folder lies",
@@ -57,7 +61,7 @@ _PACK_GONE = re.compile(
 _BY_WORDS = (
     ((FULL, "disk quota exceeded"), "disk_full"),
     (("wrong password or no key found", "resolving password failed"), "wrong_key"),
-    (("repository is already locked", "unable to create lock"), "repository_locked"),
+    (("repository is already locked",), LOCKED),
     (("host key verification failed", "remote host identification has changed"), HOST_KEY_REFUSED),
     # Before damage: what could not be fetched is not damaged for that.
     (("connection refused", "no such host", "i/o timeout", "dial tcp", "ssh command exited", "unable to start the sftp",
@@ -80,6 +84,15 @@ _BY_WORDS = (
 )  # fmt: skip
 
 
+def backup_arguments(host: str, tags: Sequence[str]) -> list[str]:
+    """Return how every backup begins.
+
+    ``--force``: don't look for a parent snapshot. Each copy comes from a folder of its own, so that there is never one,
+    and a single damaged snapshot anywhere in the repository would make the search, and the backup, fail.
+    """
+    return ["backup", "--json", "--force", "--host", host, *(part for tag in tags for part in ("--tag", tag))]
+
+
 def meaning_of(rc: int, stderr: str) -> Meaning:
     """Return what a failed restic means, by its exit code where that is specific, else by its words.
 
@@ -92,6 +105,34 @@ def meaning_of(rc: int, stderr: str) -> Meaning:
         (code for words, code in _BY_WORDS if any(word in text for word in words)), other
     )
     return Meaning(code, _HINTS[code])
+
+
+def is_about_lock(rc: int, stderr: str) -> bool:
+    """Tell whether it ended because it got no lock: nothing was read or written then.
+
+    >>> is_about_lock(1, "unable to create lock in backend: open /r/locks/5d: permission denied")
+    True
+    """
+    return _BY_EXIT_CODE.get(rc) == LOCKED or _NO_LOCK in stderr.lower()
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Whose lock it is, and when that gave its last sign of life."""
+
+    host: str
+    pid: int
+    time: datetime
+
+
+def read_lock(stdout: str) -> Lock:
+    """Return the lock of ``restic cat lock``.
+
+    Raises:
+        ValueError, KeyError: it is none.
+    """
+    lock = json.loads(stdout)
+    return Lock(str(lock["hostname"]), int(lock["pid"]), read_time(lock["time"]))
 
 
 def read_snapshots(stdout: str) -> tuple[Snapshot, ...]:

@@ -65,10 +65,10 @@ def read_head(restic: Restic, copy: Copy) -> Head:
         VerificationFailed: a part is missing (``incomplete``), or these are the facts of another copy.
     """
     if copy.form == STREAM:
-        with _members(restic, copy) as members:
+        with _members(restic, copy, lock=False) as members:
             return _read_stream_head(members, copy)
     with tempfile.TemporaryDirectory(prefix="oncall-head-") as folder:  # in one go: each call of restic costs a key
-        restic.restore(copy.id, folder, [f"/{MANIFEST}", f"/{GLOBALS_FILE}"], verify=False)
+        restic.restore(copy.id, folder, [f"/{MANIFEST}", f"/{GLOBALS_FILE}"], verify=False, lock=False)
         return _read_files(Path(folder), copy)
 
 
@@ -169,8 +169,8 @@ class _Members:
 
 
 @contextlib.contextmanager
-def _members(restic: Restic, copy: Copy) -> Iterator[_Members]:
-    with contextlib.closing(restic.read_chunks(copy.id, f"/{STREAM_FILE}", _CHUNK_BYTES)) as chunks:
+def _members(restic: Restic, copy: Copy, lock: bool = True) -> Iterator[_Members]:
+    with contextlib.closing(restic.read_chunks(copy.id, f"/{STREAM_FILE}", _CHUNK_BYTES, lock)) as chunks:
         try:
             with tarfile.open(fileobj=_Source(chunks), mode="r|", bufsize=_CHUNK_BYTES) as archive:
                 yield _Members(archive, copy)

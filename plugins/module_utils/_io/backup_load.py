@@ -15,12 +15,12 @@ from typing import Any, Callable, Iterable, Optional, Sequence
 
 from .._core.backup_load import GlobalStatement, LoadError, Transcript
 from .._core.backup_manifest import Manifest
-from .._core.errors import CommandFailed, DatabaseFailed, TimedOut
+from .._core.errors import CommandFailed, DatabaseFailed
 from .._core.redact import printable, redact_text
 from .command import CommandRunner
 from .postgres import Database
 from .postgres_tools import Login, Tool, find_tool
-from .process import Account, LineKeeper, Program, deadline, follow, started
+from .process import Account, LineKeeper, Program, deadline, follow, started, too_late
 
 _LIST_SECONDS = 600.0
 
@@ -98,7 +98,7 @@ def _run(
     program = Program(argv, env=load.login.env, cwd=load.cwd, account=load.account)
     transcript = Transcript(on_item)
     stdin = subprocess.DEVNULL if feed is None else subprocess.PIPE
-    with started(program, stdin=stdin) as process, deadline(process, load.timeout) as late:
+    with started(program, stdin=stdin) as process, deadline(process, program, load.timeout) as late:
 
         def read(line: str) -> None:
             transcript.read(line)
@@ -113,7 +113,7 @@ def _run(
         text = said.text()
     transcript.close()
     if late.is_set():
-        raise TimedOut(f"run {program.label()}: no end after {load.timeout:g} s, ended")
+        raise too_late(program, load.timeout)
     if rc not in (0, 1) and not transcript.count:
         raise CommandFailed(f"run {program.label()}: exit status {rc}: {_last(text)}", details={"rc": rc})
     if rc != 0 and not transcript.errors and "errors ignored on restore" not in text:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import signal
 import subprocess
 import tarfile
 from dataclasses import dataclass
@@ -25,12 +24,11 @@ from .._core.backup_manifest import DUMP_PART, SEAL_FILE, STREAM_FILE
 from .._core.restic import Written, read_message, read_written
 from .backup_dump import Dumper, OnBytes
 from .command import Completed
-from .process import LineKeeper, deadline, started
+from .process import LineKeeper, deadline, started, too_late
 from .restic import RepositoryFailed, Restic
 
 PIECE_BYTES, _TAIL_BYTES = 8 << 20, 1 << 20
 _BLOCK_BYTES = 512
-_PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -56,12 +54,18 @@ def stream(
         RepositoryFailed: restic failed.
         TimedOut: one of them took longer than it may.
     """
-    program = restic.stdin_program(STREAM_FILE, host=head.host, tags=tags)
+    return restic.past_dead_locks(lambda: _stream(restic, dumper, head, tags, cwd, on_bytes))
+
+
+def _stream(
+    restic: Restic, dumper: Dumper, head: Head, tags: Sequence[str], cwd: str, on_bytes: Optional[OnBytes]
+) -> Written:
+    program, dump = restic.stdin_program(STREAM_FILE, host=head.host, tags=tags), dumper.program(False, cwd)
     with contextlib.ExitStack() as open_now:
-        sink = open_now.enter_context(started(program, stdin=subprocess.PIPE))
-        source = open_now.enter_context(started(dumper.program(False, cwd)))
-        open_now.enter_context(deadline(sink, restic.repository.timeout))
-        late = open_now.enter_context(deadline(source, dumper.terms.timeout))
+        sink = open_now.enter_context(started(program, stdin=subprocess.PIPE))  # its input stays open until it is gone
+        source = open_now.enter_context(started(dump))
+        slow = open_now.enter_context(deadline(sink, program, restic.repository.timeout))
+        late = open_now.enter_context(deadline(source, dump, dumper.terms.timeout))
         answers, written = LineKeeper(sink.stderr), _Answers()
         said = LineKeeper(sink.stdout, written.read)
         complaints = LineKeeper(source.stderr)
@@ -72,11 +76,10 @@ def stream(
             sink.stdin.close()
         except BrokenPipeError:
             pass  # restic has ended: its exit status and its words say why
-        except BaseException:
-            _interrupt(sink)
-            raise
         rc = sink.wait()
         said.text()
+        if slow.is_set():
+            raise too_late(program, restic.repository.timeout)
         restic.require_success(program, Completed(rc, "", answers.text()))
     if written.summary is None:
         raise RepositoryFailed("back up: restic ended well and named no snapshot")
@@ -99,13 +102,6 @@ def _end_of_dump(dumper: Dumper, source: Any, complaints: LineKeeper, late: Any)
         raise dumper.late()
     if rc != 0:
         raise dumper.failure(rc, complaints.text())
-
-
-def _interrupt(sink: Any) -> None:
-    """End restic so that it takes its lock with it; its input stays open until it is gone."""
-    with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
-        sink.send_signal(signal.SIGINT)
-        sink.wait(_PATIENCE_SECONDS)
 
 
 def _feed(

@@ -43,6 +43,7 @@ class Program:
     """A program to start. Secrets go by ``env``, never in ``argv``; ``cwd`` None means the root directory.
 
     ``dies_with_us``: the kernel (Linux) kills it when the thread that started it ends, whatever ends that.
+    ``tidies_up``: it is asked to end by SIGINT, and its children are not: it needs them to put things in order.
     """
 
     argv: Sequence[str]
@@ -50,6 +51,7 @@ class Program:
     cwd: Optional[str] = None
     account: Optional[Account] = None
     dies_with_us: bool = False
+    tidies_up: bool = False
 
     def label(self) -> str:
         """Return the command for messages."""
@@ -80,24 +82,30 @@ def started(program: Program, stdin: Any = subprocess.DEVNULL, stdout: Any = sub
     try:
         yield process
     finally:
-        end(process)
+        _end(process, program)
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    stream.close()
 
 
-def end(process: Any) -> None:
+def _end(process: Any, program: Program) -> None:
     """End a program and everything that it started: asked first, then made to."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is not None:
-            break
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
+    if process.poll() is None:
+        if program.tidies_up:
+            process.send_signal(signal.SIGINT)
+        else:
+            _signal_group(process, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_PATIENCE_SECONDS)
+    _signal_group(process, signal.SIGKILL)  # also children that outlived it
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_PATIENCE_SECONDS)
+
+
+def _signal_group(process: Any, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)  # children that outlived it
-    for stream in (process.stdin, process.stdout, process.stderr):
-        if stream is not None:
-            with contextlib.suppress(OSError, ValueError):
-                stream.close()
+        os.killpg(process.pid, number)
 
 
 def follow(
@@ -117,7 +125,7 @@ def follow(
         CommandFailed: it could not be started or, with ``check``, its exit status is not 0.
         TimedOut: it ran longer than ``timeout`` seconds and was ended.
     """
-    with started(program) as process, deadline(process, timeout) as late:
+    with started(program) as process, deadline(process, program, timeout) as late:
         errors = LineKeeper(process.stderr)
         output: deque[str] = deque(maxlen=_KEPT_LINES)
         for raw in process.stdout:
@@ -128,10 +136,15 @@ def follow(
         rc = process.wait()
         completed = Completed(rc, "\n".join(output), errors.text())
     if late.is_set():
-        raise TimedOut(f"run {program.label()}: no end after {timeout:g} s, ended")
+        raise too_late(program, timeout)
     if check and completed.rc != 0:
         raise failure_of(program, completed)
     return completed
+
+
+def too_late(program: Program, timeout: float) -> TimedOut:
+    """Return the error for a program that its deadline ended."""
+    return TimedOut(f"run {program.label()}: no end after {timeout:g} s, ended")
 
 
 def failure_of(program: Program, completed: Completed) -> CommandFailed:
@@ -172,14 +185,13 @@ class LineKeeper:
 
 
 @contextlib.contextmanager
-def deadline(process: Any, timeout: float) -> Iterator[threading.Event]:
-    """Kill a started program after ``timeout`` seconds; the event says that it came to that."""
+def deadline(process: Any, program: Program, timeout: float) -> Iterator[threading.Event]:
+    """End a started program after ``timeout`` seconds; the event says that it came to that."""
     late = threading.Event()
 
     def ring() -> None:
         late.set()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _end(process, program)
 
     timer = threading.Timer(timeout, ring)
     timer.daemon = True

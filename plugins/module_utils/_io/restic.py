@@ -9,24 +9,29 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import os
 import shlex
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Callable, Generator, Iterator, Mapping, Optional, Sequence
+from typing import Any, Callable, Generator, Iterator, Mapping, Optional, Sequence, TypeVar
 
 from .._core.backup import Catalog, Snapshot, read_catalog
 from .._core.backup_plan import local_path
-from .._core.errors import OpsError, TimedOut
+from .._core.errors import OpsError
 from .._core.redact import printable, redact_text
 from .._core.restic import (
     FULL,
     HOST_KEY_REFUSED,
     INCOMPLETE,
+    LOCKED,
     Listing,
     Meaning,
     Written,
+    backup_arguments,
+    is_about_lock,
     meaning_of,
     read_message,
     read_snapshots,
@@ -35,17 +40,24 @@ from .._core.restic import (
 )
 from .._core.sftp import sftp_command
 from .command import Completed
-from .process import LineKeeper, Program, deadline, follow, started
+from .process import LineKeeper, Program, deadline, follow, started, too_late
+from .restic_locks import is_judged_rightly
 
+T = TypeVar("T")
 _QUICK_SECONDS = 300.0
 _SSH_SECONDS = 30.0
 _FULL_BYTES = 32 << 20  # two of its packs
+_UNLOCKED = ("--no-lock",)
 
 
 class RepositoryFailed(OpsError):
     """The repository refused, or is damaged; the code says which."""
 
     default_code = "restic_failed"
+
+
+class LockFailed(RepositoryFailed):
+    """It got no lock: another run has one (``repository_locked``), or none can be written (any other code)."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +93,7 @@ class Restic:
     def exists(self) -> bool:
         """Tell whether there is a repository; any other trouble than that is raised."""
         try:
-            self._ask("cat", "config")
+            self._ask("cat", "config", "--no-lock")
         except RepositoryFailed as error:
             if error.code == "repository_missing":
                 return False
@@ -100,13 +112,13 @@ class Restic:
         The search for a key that is expensive enough takes seconds of one processor.
         """
         program = self._program(["init"])
-        with started(program) as process, deadline(process, _QUICK_SECONDS) as late:
+        with started(program) as process, deadline(process, program, _QUICK_SECONDS) as late:
             output, errors = LineKeeper(process.stdout), LineKeeper(process.stderr)
 
             def finish() -> None:
                 rc = process.wait()
                 if late.is_set():
-                    raise TimedOut(f"run {program.label()}: no end after {_QUICK_SECONDS:g} s, ended")
+                    raise too_late(program, _QUICK_SECONDS)
                 self.require_success(program, Completed(rc, output.text(), errors.text()))
 
             yield finish
@@ -134,8 +146,23 @@ class Restic:
 
         A snapshot of which a part could not be read is taken away again.
         """
-        argv = [*_backup_arguments(host, tags), "."]
-        return self._write(replace(self._program(argv, cwd=folder), dies_with_us=True), on_progress)
+        argv = [*backup_arguments(host, tags), "."]
+        program = replace(self._program(argv, cwd=folder), dies_with_us=True)
+        return self.past_dead_locks(lambda: self._write(program, on_progress))
+
+    def past_dead_locks(self, attempt: Callable[[], T]) -> T:
+        """Do what needs a lock; when another one is in the way, remove those of dead runs and do it once more.
+
+        restic itself never passes over the lock of a dead run.
+        """
+        try:
+            return attempt()
+        except LockFailed as error:
+            if error.code != LOCKED:
+                raise
+        with contextlib.suppress(OpsError):  # without it the second attempt says what the trouble is
+            self.unlock_stale()
+        return attempt()
 
     def _write(self, program: Program, on_progress: Optional[Progress]) -> Written:
         written: list[Written] = []
@@ -175,29 +202,35 @@ class Restic:
         Whoever feeds it must end it before the end of its input when the input is not whole: at the end of the input
         it writes the snapshot, whatever became of the producer. When we are killed, it is killed too.
         """
-        argv = [*_backup_arguments(host, tags), "--stdin", "--stdin-filename", filename]
+        argv = [*backup_arguments(host, tags), "--stdin", "--stdin-filename", filename]
         return replace(self._program(argv), dies_with_us=True)
 
     def read_file(self, snapshot: str, path: str) -> str:
         """Return a text file of a snapshot, all of its lines."""
-        return b"".join(self.read_chunks(snapshot, path)).decode("utf-8")
+        return b"".join(self.read_chunks(snapshot, path, lock=False)).decode("utf-8")
 
-    def dump_program(self, snapshot: str, path: str) -> Program:
-        """Return the program that writes one file of a snapshot to its standard output."""
-        return self._program(["dump", "--no-lock", snapshot, path])
-
-    def read_chunks(self, snapshot: str, path: str, size: int = 1 << 20) -> Generator[bytes, None, None]:
+    def read_chunks(
+        self, snapshot: str, path: str, size: int = 1 << 20, lock: bool = True
+    ) -> Generator[bytes, None, None]:
         """Give one file of a snapshot piece by piece; whoever stops early ends the program.
 
-        A failure of restic, also one that it tells only at the end, is raised after the last piece.
+        ``lock``: as in ``restore``. A failure of restic, also one that it tells only at the end, is raised after the
+        last piece.
         """
-        with self.reading(snapshot, path, size) as chunks:  # pylint: disable=contextmanager-generator-missing-cleanup
-            yield from chunks  # the generator's own end, early or not, ends the block
+        with contextlib.ExitStack() as running:  # the generator's own end, early or not, ends the block
+
+            def begin(options: Sequence[str]) -> Iterator[bytes]:
+                chunks = running.enter_context(self.reading(snapshot, path, size, options))
+                return itertools.chain([next(chunks, b"")], chunks)  # the first piece shows that there is a lock
+
+            yield from self._guarded(begin) if lock else begin(_UNLOCKED)
 
     @contextlib.contextmanager
-    def reading(self, snapshot: str, path: str, size: int = 1 << 20) -> Iterator[Iterator[bytes]]:
+    def reading(
+        self, snapshot: str, path: str, size: int = 1 << 20, options: Sequence[str] = _UNLOCKED
+    ) -> Iterator[Iterator[bytes]]:
         """Give one file of a snapshot piece by piece; restic is at work from the beginning of the block."""
-        program = self.dump_program(snapshot, path)
+        program = self._program(["dump", *options, snapshot, path])
 
         def chunks() -> Iterator[bytes]:
             while chunk := process.stdout.read(size):
@@ -208,24 +241,41 @@ class Restic:
         with started(program) as process:
             yield chunks()
 
-    def restore(self, snapshot: str, target: str, include: Sequence[str] = (), verify: bool = True) -> None:
+    def restore(
+        self, snapshot: str, target: str, include: Sequence[str] = (), verify: bool = True, lock: bool = True
+    ) -> None:
         """Write a snapshot's files under ``target``; ``verify``: each of them is read again and compared.
 
-        What comes out of the repository is checked by its hash in any case.
+        What comes out of the repository is checked by its hash in any case. ``lock``: nobody can remove it meanwhile;
+        only what is read in a moment does without.
         """
         chosen = [part for path in include for part in ("--include", path)]
         again = ["--verify"] if verify else []
         Path(target).mkdir(mode=0o700, parents=True, exist_ok=True)
-        program = self._program(["restore", "--no-lock", snapshot, "--target", target, *again, *chosen], cwd=target)
-        self.require_success(program, follow(program, timeout=self.repository.timeout, check=False))
+
+        def attempt(options: Sequence[str]) -> None:
+            argv = ["restore", *options, snapshot, "--target", target, *again, *chosen]
+            self._attempt(self._program(argv, cwd=target), self.repository.timeout)
+
+        if lock:
+            self._guarded(attempt)
+        else:
+            attempt(_UNLOCKED)
+
+    def _guarded(self, attempt: Callable[[Sequence[str]], T]) -> T:
+        """Read with a lock; without one where none is to be had: nothing may keep a copy from who needs it."""
+        place = local_path(self.repository.location)
+        # restic tries for minutes to write into a file system that is mounted for reading only
+        if place is None or os.access(Path(place) / "locks", os.W_OK):
+            with contextlib.suppress(LockFailed):
+                return self.past_dead_locks(lambda: attempt(()))
+        return attempt(_UNLOCKED)
 
     def forget(self, ids: Sequence[str], prune: bool = False) -> None:
         """Remove snapshots by their full ids; restic passes over an id that it does not know, we don't."""
         if not ids:
             return
-        program = self._program(["forget", *(["--prune"] if prune else []), "--", *ids])
-        completed = follow(program, timeout=self.repository.timeout, check=False)
-        self.require_success(program, completed)
+        completed = self._long("forget", *(["--prune"] if prune else []), "--", *ids)
         if "Ignoring" in completed.stderr or "Ignoring" in completed.stdout:
             raise RepositoryFailed(f"forget snapshots: {_said(completed)}", code="no_copy", hint="list them again")
 
@@ -235,7 +285,13 @@ class Restic:
 
     def unlock_stale(self) -> None:
         """Remove the locks of runs that are dead: older than 30 minutes, or of this host and without a process."""
-        self._ask("unlock")
+        if all(is_judged_rightly(lock) for lock in self._show_locks()):
+            self._attempt(self._program(["unlock"]), _QUICK_SECONDS)
+
+    def _show_locks(self) -> Iterator[str]:
+        for name in self.locks():
+            with contextlib.suppress(RepositoryFailed):  # its run has ended meanwhile
+                yield self._ask("cat", "lock", name, "--no-lock").stdout
 
     def locks(self) -> list[str]:
         """Return the ids of the locks, of living and dead runs; without a lock of its own."""
@@ -270,6 +326,9 @@ class Restic:
 
     def _run(self, arguments: Sequence[str], timeout: float) -> Completed:
         program = self._program(arguments)
+        return self.past_dead_locks(lambda: self._attempt(program, timeout))
+
+    def _attempt(self, program: Program, timeout: float) -> Completed:
         completed = follow(program, timeout=timeout, check=False)
         self.require_success(program, completed)
         return completed
@@ -290,7 +349,8 @@ class Restic:
             environment["RESTIC_CACHE_DIR"] = repository.cache_dir
         command = sftp_command(repository.location, repository.ssh_config) if repository.ssh_config else ""
         options = ["-o", f'"sftp.command={command}"'] if command else []  # restic reads it as a line of CSV
-        return Program([repository.restic, arguments[0], *options, *arguments[1:]], env=environment, cwd=cwd)
+        argv = [repository.restic, arguments[0], *options, *arguments[1:]]
+        return Program(argv, env=environment, cwd=cwd, tidies_up=True)
 
     def require_success(self, program: Program, completed: Completed) -> None:
         """Raise what a program of this repository meant when it ended badly."""
@@ -302,7 +362,8 @@ class Restic:
             meaning, said = meaning_of(1, FULL), f"the disk of the repository is full: {said}"
         elif meaning.code == "repository_unreachable":
             meaning, said = self._why_unreachable(meaning, said)
-        raise RepositoryFailed(
+        failure = LockFailed if is_about_lock(completed.rc, completed.stderr) else RepositoryFailed
+        raise failure(
             f"{' '.join(program.argv[:2])}: {said}",
             code=meaning.code,
             hint=meaning.hint,
@@ -332,12 +393,3 @@ class Restic:
 def _said(completed: Completed) -> str:
     lines = [line.strip() for line in (completed.stderr or completed.stdout).splitlines() if line.strip()]
     return redact_text(printable(" / ".join(lines[-3:]), 500)) or f"exit status {completed.rc}"
-
-
-def _backup_arguments(host: str, tags: Sequence[str]) -> list[str]:
-    """Return how every backup begins.
-
-    ``--force``: don't look for a parent snapshot. Each copy comes from a folder of its own, so that there is never one,
-    and a single damaged snapshot anywhere in the repository would make the search, and the backup, fail.
-    """
-    return ["backup", "--json", "--force", "--host", host, *(part for tag in tags for part in ("--tag", tag))]

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,18 @@ from typing import Any
 import pytest
 
 from plugins.module_utils._io.process import started
-from tests.support.backup_faults import ModuleProcess, Stop, gone, script, small_disk
+from plugins.module_utils._io.restic import Restic
+from tests.support.backup_faults import ModuleProcess, Stop, gone, meanwhile, script, small_disk
+from tests.support.backups import backup_options
 from tests.support.copies import Known, add_copy, snapshots
 from tests.support.faults import fault
 from tests.support.modules import run_failed, run_ok
+from tests.support.repositories import make_repository
+from tests.support.restic_lock import add_dead_lock, locks
+from tests.support.servers import Database
 from tests.support.sessions import eventually
 
-MODULE = "backup_retention"
+MODULE, REAL = "backup_retention", shutil.which("restic")
 UNTOUCHED = "it fails with its code, and no snapshot is removed"
 
 
@@ -44,7 +50,13 @@ def fails(known: Known, code: str, **changes: Any) -> dict[str, Any]:
 
 def restic_that(folder: Path, *lines: str) -> str:
     """Return a restic that is the real one but for these lines before it."""
-    return str(script(folder / "bin" / "restic", *lines, f'exec {shutil.which("restic")} "$@"'))
+    return str(script(folder / "bin" / "restic", *lines, f'exec {REAL} "$@"'))
+
+
+def lock_of(known: Known) -> str:
+    """Return shell text that waits for the lock of $!: under its last name, restic writes another file first."""
+    there = f"ls {known.repository.location / 'locks'} | grep -qx '.\\{{64\\}}'"
+    return f"while kill -0 $! && ! {there}; do sleep 0.01; done"
 
 
 @fault("clock_jumped_retention", "retention: decision", UNTOUCHED + " (clock_skew)")
@@ -107,9 +119,7 @@ def test_a_copy_vanishes_meanwhile(known: Known, tmp_path: Path) -> None:
 @fault("kill_retention", "retention: forget", "only what was to go is gone; the next run removes the rest")
 def test_the_module_is_killed_half_way(known: Known, tmp_path: Path) -> None:
     before, stop = snapshots(known.repository), Stop(tmp_path)
-    restic = restic_that(
-        tmp_path, f'[ "$1" != forget ] || {{ {shutil.which("restic")} forget "$3"; {stop.here}; exit; }}'
-    )
+    restic = restic_that(tmp_path, f'[ "$1" != forget ] || {{ {REAL} forget "$3"; {stop.here}; exit; }}')
     run = ModuleProcess.start(known.module(restic_path=restic), tmp_path / "tmp", MODULE)
     program = stop.pid
     run.kill()
@@ -123,23 +133,56 @@ def test_the_module_is_killed_half_way(known: Known, tmp_path: Path) -> None:
     known.repository.restic.check("100%")
 
 
-@fault("kill_prune", "retention: prune", "what is left restores; it fails with what was done before")
+@fault(
+    "kill_prune",
+    "retention: prune",
+    "what is left restores; it fails with what was done before, and its lock stands in the way of no later run",
+)
 def test_restic_is_killed_while_it_prunes(known: Known, tmp_path: Path) -> None:
-    real, locks = shutil.which("restic"), known.repository.location / "locks"
-    kill = f'{real} "$@" & while [ -z "$(ls {locks})" ]; do sleep 0.01; done; kill -9 $!; kill -9 $$'
+    killed = tmp_path / "killed"
+    kill = f'{REAL} "$@" & echo $! > {killed}; {lock_of(known)}; kill -9 $!; kill -9 $$'
     before = snapshots(known.repository)
     restic = restic_that(tmp_path, f'[ "$1" != prune ] || {{ {kill}; }}')
     failed = run_failed(MODULE, known.module(restic_path=restic))
     assert failed["changed"] is True and failed["steps"][-1]["status"] == "failed"
     assert before - snapshots(known.repository) == known.leaving()
-    eventually(lambda: unlocked(known), "the dead process to be reaped and its lock to go")
-    known.repository.restic.check("100%")
+    (lock,) = known.repository.restic.locks()
     assert run_ok(MODULE, known.module())["plan"] == []
+    assert run_ok("backup_repository", known.repository.options)["status"] == "ok"
+    assert known.repository.restic.locks() == [lock]
+    pid = killed.read_text().strip()
+    eventually(lambda: not Path("/proc", pid).exists(), "the dead process to be buried: until then it counts as alive")
+    source = {"product": "shop", "source_host": "app1", "paths": [str(killed)]}
+    assert run_ok("config_backup", {**known.repository.options, **source})["changed"]
+    assert known.repository.restic.locks() == []
+    known.repository.restic.check("100%")
 
 
-def unlocked(known: Known) -> bool:
-    known.repository.restic.unlock_stale()
-    return known.repository.restic.locks() == []
+@fault("dead_exclusive_lock", "backup: repository", "the lock of a dead prune is removed; the copy is made")
+@pytest.mark.parametrize("mode", ["directory", "stream"])
+def test_a_database_is_copied_past_the_lock_of_a_dead_run(database: Database, tmp_path: Path, mode: str) -> None:
+    repository = make_repository(tmp_path)
+    add_dead_lock(repository.location)
+    options = backup_options(database, repository, tmp_path / "staging", mode=mode, sentinel=False)
+    (copy,) = run_ok("postgresql_backup", options)["copies"]
+    assert snapshots(repository) == {copy["snapshot"]} and locks(repository.location) == set()
+
+
+@fault("retention_during_restore", "restore: fetch", "the retention fails with repository_locked; the copy is restored")
+def test_old_copies_are_removed_while_one_is_restored(known: Known, tmp_path: Path) -> None:
+    stop, victim = Stop(tmp_path), known.copies[6]
+    pause = f"{lock_of(known)}; kill -STOP $!; {stop.here}; kill -CONT $!; wait $!; exit $?"
+    path = restic_that(tmp_path, f'[ "$1" != restore ] || {{ {REAL} "$@" & {pause}; }}')
+    reader = Restic(replace(known.repository.restic.repository, restic=path))
+    with meanwhile(lambda: reader.restore(victim, str(tmp_path / "restored"))):
+        try:
+            assert stop.pid
+            fails(known, "repository_locked")
+        finally:
+            stop.let_go()
+    assert (tmp_path / "restored" / "manifest.json").is_file() and known.repository.restic.locks() == []
+    run_ok(MODULE, known.module())
+    assert victim not in snapshots(known.repository)
 
 
 @fault("disk_full_retention", "retention: repository", UNTOUCHED + " (disk_full)")

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from plugins.module_utils._core.restic import Written, meaning_of, read_message, read_snapshots, read_written
+from plugins.module_utils._core.restic import (
+    Written,
+    is_about_lock,
+    meaning_of,
+    read_message,
+    read_snapshots,
+    read_written,
+)
 
 
 @pytest.mark.parametrize(
@@ -16,6 +23,10 @@ from plugins.module_utils._core.restic import Written, meaning_of, read_message,
             "Is there a repository at the following location?\n/x", "repository_missing"),
         (10, "", "repository_missing"),
         (1, "unable to create lock in backend: repository is already locked by PID 7", "repository_locked"),
+        (1, "unable to create lock in backend: open /r/locks/5d-tmp-1: permission denied", "insufficient_privilege"),
+        (1, "unable to create lock in backend: open /r/locks/5d: read-only file system", "insufficient_privilege"),
+        (1, "unable to create lock in backend: write /r/locks/5d: no space left on device", "disk_full"),
+        (1, "unable to create lock in backend: client.PutObject: Access Denied.", "repository_unreachable"),
         (1, "Save(<data/1>) returned error: write /r/data: no space left on device", "disk_full"),
         (1, "Fatal: load <snapshot/e5>: invalid data returned", "repository_damaged"),
         (1, "ciphertext verification failed", "repository_damaged"),
@@ -45,6 +56,11 @@ def test_an_error_has_a_stable_code(rc: int, stderr: str, code: str) -> None:
     meaning = meaning_of(rc, stderr)
     assert meaning.code == code
     assert meaning.hint
+
+
+def test_what_failed_over_its_lock_did_nothing_yet() -> None:
+    assert is_about_lock(11, "") and is_about_lock(1, "unable to create lock in backend: anything")
+    assert not is_about_lock(1, "unable to refresh lock") and not is_about_lock(12, "")
 
 
 def test_an_empty_repository_has_no_snapshots() -> None:
