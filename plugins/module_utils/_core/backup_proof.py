@@ -20,6 +20,7 @@ from .timestamps import parse_own
 from .units import count_of, human_duration
 
 _SHOWN = 5
+_OF_EVERY_TEMPLATE = {"plpgsql"}  # a restored database has it, also when the copied one had dropped it
 # What the throwaway server says when it is its own host that fails, not the copy.
 _HOST_TROUBLE = (
     "No space left on device",
@@ -240,6 +241,8 @@ def _extensions(manifest: Manifest, restored: Restored) -> Finding:
     found = restored.state.extensions
     missing = sorted(manifest.extensions.keys() - found.keys())
     bad = [f"extension {name} is missing" for name in missing if name not in restored.uncreatable]
+    surplus = found.keys() - manifest.extensions.keys() - _OF_EVERY_TEMPLATE
+    bad += [f"extension {name} was not in the facts" for name in sorted(surplus)]
     number = len(manifest.extensions)
     if bad:
         return _finding("extensions", bad, "", number, "extensions")

@@ -27,6 +27,18 @@ from tests.support.standby import standby_of
 from tests.support.tablespaces import tablespace
 from tools.embedded_postgres import give_to_server_account
 
+SURPLUS = [
+    "CREATE TABLE surplus (id int)",
+    "CREATE VIEW surplus AS SELECT 1 AS one",
+    "CREATE FUNCTION surplus() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "CREATE TYPE surplus AS ENUM ('a')",
+    "CREATE SCHEMA surplus",
+    "CREATE SEQUENCE surplus",
+    "ALTER TABLE orders ADD COLUMN surplus int",
+    "CREATE INDEX surplus ON orders (id, what)",
+    "CREATE EXTENSION pg_prewarm",
+    "SELECT lo_from_bytea(0, 'surplus')",
+]
 UNTOUCHED = "fails with a code; the live database goes on as it was, nothing is left aside"
 
 
@@ -121,6 +133,33 @@ def test_the_disk_of_the_server_fills_up(shop: Shop, tmp_path: Path) -> None:
             administer(server, sql.SQL("DROP TABLESPACE {}").format(there))
 
 
+@fault(
+    "psql_commands_in_globals",
+    "restore: roles",
+    "roles are made from the statements alone: \\restrict of newer dumps is no obstacle, and no command of psql runs",
+)
+def test_globals_hold_commands_of_psql(
+    shop: Shop, role: Roles, throwaway_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    owner, sign = role(), tmp_path / "sign"
+    shop.database.execute(f'ALTER TABLE orders OWNER TO "{owner}"; ALTER ROLE "{owner}" SET work_mem TO \'7MB\'')
+
+    def restrict(folder: Path) -> None:
+        path = folder / "globals.sql"
+        lines = [line for line in path.read_text().splitlines() if not line.startswith("\\")]
+        lines.insert(lines.index(f"CREATE ROLE {owner};"), f"\\! touch {sign}")
+        key = "fy40HYrnLSAqhAkKRy6YYJ"
+        path.write_text("\n".join([f"\\restrict {key}", *lines, f"\\unrestrict {key}", ""]))
+
+    shop.copy(on_folder=restrict)
+    other = throwaway_server(own_identity=True)
+    shop.restore(login_port=other.port, allow_other_server=True, create_roles=True)
+    found = Database(other, shop.name)
+    assert found.fetch("SELECT tableowner FROM pg_tables WHERE tablename = 'orders'") == [(owner,)]
+    assert found.fetch("SELECT rolconfig FROM pg_roles WHERE rolname = %s", owner) == [(["work_mem=7MB"],)]
+    assert not sign.exists()
+
+
 # --- who is there already ---------------------------------------------------------------------------------------
 
 
@@ -136,6 +175,36 @@ def test_the_name_aside_is_taken(shop: Shop) -> None:
     assert done["aside"] == f"{name}_2" and shop.orders() == ROWS
     assert any(finding["check"] == "leftover" for finding in done["findings"])
     assert Database(shop.database.server, name).fetch("SELECT what FROM orders") == [("not yours",)]
+
+
+@fault(
+    "surplus_in_a_database_aside",
+    "restore: verify",
+    "what came in beside the copy is never swapped in with it; with force another one is restored, without it",
+)
+@pytest.mark.parametrize("surplus", SURPLUS)
+def test_there_is_more_in_the_database_aside(shop: Shop, surplus: str) -> None:
+    shop.copy()
+    name = shop.restore(swap=False)["aside"]
+    Database(shop.database.server, name).execute(surplus)
+    shop.spoil()
+    shop.fails("verification_failed")
+    done = shop.restore(force=True)
+    assert done["aside"] != name and name in shop.family() and shop.orders() == ROWS
+
+
+@fault("objects_in_template1", "restore: create", "none of them comes into the restored database, none is in its way")
+@pytest.mark.parametrize("live", [True, False])
+def test_a_template_holds_objects(tmp_path: Path, throwaway_server: Callable[..., Server], live: bool) -> None:
+    server = throwaway_server()
+    shop = Shop(Database.create(server, "shop"), make_repository(tmp_path), tmp_path)
+    shop.fill()
+    shop.copy()
+    Database(server, "template1").execute("CREATE TABLE orders (other text); CREATE TABLE surplus (id int)")
+    if not live:
+        shop.database.drop()
+    shop.restore()
+    assert shop.orders() == ROWS and shop.database.fetch("SELECT to_regclass('surplus')") == [(None,)]
 
 
 @fault(

@@ -108,6 +108,7 @@ ERROR = LoadError("7; 0 16385 TABLE DATA public orders app", "COPY failed")
         (state(sequences=(replace(STATE.sequences[0], last_value=19), *STATE.sequences[1:])), {"sequences"}),
         (state(sequences=(replace(STATE.sequences[0], last_value=None), *STATE.sequences[1:])), {"sequences"}),
         (state(extensions={"plpgsql": "1.0"}), {"extensions"}),
+        (state(extensions={**STATE.extensions, "cube": "1.5"}), {"extensions"}),
         (state(schema_hash="x"), {"schema"}),
         (state(definitions={**STATE.definitions, "view": "v"}, schema_hash="x"), {"schema"}),
         (state(grants_hash="x"), {"grants"}),
@@ -118,6 +119,11 @@ ERROR = LoadError("7; 0 16385 TABLE DATA public orders app", "COPY failed")
 )  # fmt: skip
 def test_each_difference_is_critical(restored: Restored, bad: set[str]) -> None:
     assert {check for check, status in statuses(restored).items() if status == "critical"} == bad
+
+
+def test_the_extension_that_every_new_database_has_is_no_difference() -> None:
+    manifest = replace(MANIFEST, extensions={"hstore": "1.8"})
+    assert {one.check: one.status for one in judge(manifest, GOOD, NOW)}["extensions"] == "ok"
 
 
 def test_a_sequence_that_went_on_during_the_copy_is_no_difference() -> None:
