@@ -24,6 +24,11 @@ from tests.support.standby import standby_of
 
 FEEDBACK = {"hot_standby_feedback": "on", "wal_receiver_status_interval": "1s"}
 FED_BACK = "SELECT 1 FROM pg_stat_replication WHERE backend_xmin IS NOT NULL"
+CAUGHT_UP = """
+SELECT 1 WHERE 0 = (SELECT max(age(xmin)) FROM (
+  SELECT backend_xmin AS xmin FROM pg_stat_replication UNION ALL SELECT xmin FROM pg_replication_slots) held)
+"""
+A_SECOND_LATER = "SELECT 1 FROM pg_stat_user_tables WHERE date_trunc('second', clock_timestamp()) > last_vacuum"
 KEPT = "SELECT 1 FROM pg_replication_slots WHERE slot_name = 'standby_1' AND xmin IS NOT NULL AND active = %s"
 SNAPSHOT = ("BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT count(*) FROM t")
 
@@ -75,6 +80,22 @@ def test_a_standby_without_feedback_holds_nothing_back(
         make_dead_rows(primary, "t", rows=1000)
         result = maintain(primary)
     assert result["xmin_holders"] == []
+    assert result["steps"][0]["detail"].startswith("1,000 of 1,000 dead rows removed")
+
+
+@pytest.mark.parametrize("slot", [{}, {"primary_slot_name": "standby_1"}], ids=["no slot", "slot"])
+def test_a_standby_with_feedback_where_nobody_reads_is_in_nobodys_way(
+    primary: Database, throwaway_server: Callable[..., Server], slot: dict[str, str]
+) -> None:
+    primary.fetch("SELECT pg_create_physical_replication_slot('standby_1')")
+    standby_of(primary.server, throwaway_server, **FEEDBACK, **slot)
+    until(lambda: primary.fetch(A_SECOND_LATER), "the next checkpoint to be later than the last vacuum")
+    primary.execute("CHECKPOINT")
+    make_dead_rows(primary, "t", rows=1000)
+    until(lambda: primary.fetch(CAUGHT_UP), "the feedback to have come after the rows died")
+    primary.execute("DO $$ BEGIN FOR i IN 1..100 LOOP PERFORM txid_current(); COMMIT; END LOOP; END $$")
+    result = maintain(primary)
+    assert [holder["kind"] for holder in result["xmin_holders"]] == ["slot" if slot else "standby"]
     assert result["steps"][0]["detail"].startswith("1,000 of 1,000 dead rows removed")
 
 

@@ -115,8 +115,9 @@ class TableFacts:
 class Holder:
     """Who holds back the oldest transaction whose dead rows must stay.
 
-    ``kind`` is session, prepared, slot or standby; ``age`` in transactions; ``since`` None when it cannot be known.
-    ``database`` None: it counts for all of them. ``catalog_only``: it counts for system catalogs alone.
+    ``kind`` is session, prepared, slot or standby; ``age`` in transactions; ``since`` None when it cannot be known,
+    ``not_before``: since when at the earliest then, as far as its age tells. ``database`` None: it counts for all of
+    them. ``catalog_only``: it counts for system catalogs alone.
     """
 
     kind: str
@@ -126,6 +127,7 @@ class Holder:
     database: Optional[str] = None
     catalog_only: bool = False
     detail: str = ""
+    not_before: Optional[datetime] = None
 
     def concerns(self, table: TableFacts) -> bool:
         """Tell whether it keeps dead rows of this table alive."""

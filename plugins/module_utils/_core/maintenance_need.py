@@ -90,10 +90,16 @@ def holder_in_the_way(table: TableFacts, holders: Iterable[Holder], now: datetim
     if table.last_vacuum is None:
         return None
     for holder in sorted(holders, key=lambda holder: -holder.age):
-        since = holder.since if holder.since is not None else now - _UNKNOWN_HOLD
-        if holder.concerns(table) and table.last_vacuum > since:
+        if holder.concerns(table) and table.last_vacuum > _held_since(holder, now):
             return holder
     return None
+
+
+def _held_since(holder: Holder, now: datetime) -> datetime:
+    """Return since when rows are held: a standby with feedback always holds, and mostly for seconds only."""
+    if holder.since is not None:
+        return holder.since
+    return max(now - _UNKNOWN_HOLD, holder.not_before or now - _UNKNOWN_HOLD)
 
 
 def freeze_limits(table: TableFacts, server: ServerFacts) -> tuple[int, int]:

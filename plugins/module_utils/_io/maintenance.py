@@ -54,7 +54,26 @@ def ages(rows: Iterable[Mapping[str, Any]]) -> tuple[DatabaseAge, ...]:
 
 def read_holders(database: Database) -> tuple[Holder, ...]:
     """Return who holds back the xmin horizon."""
-    return tuple(Holder(**row) for row in database.fetch(queries.HOLDERS, []) if row["age"] is not None)
+    rows = [row for row in database.fetch(queries.HOLDERS, []) if row["age"] is not None]
+    checkpoint = _checkpoint(database) if any(row["since"] is None for row in rows) else None
+    return tuple(Holder(**row, not_before=_not_before(row, checkpoint)) for row in rows)
+
+
+def _checkpoint(database: Database) -> Optional[dict[str, Any]]:
+    """Return when the last checkpoint was and its age in transactions; None where a role may not read that."""
+    try:
+        return database.fetch(queries.CHECKPOINT)[0]
+    except DatabaseFailed as error:
+        if error.code == "insufficient_privilege":
+            return None
+        raise
+
+
+def _not_before(holder: Mapping[str, Any], checkpoint: Optional[Mapping[str, Any]]) -> Optional[datetime]:
+    if holder["since"] is not None or checkpoint is None or holder["age"] > checkpoint["age"]:
+        return None
+    moment: datetime = checkpoint["at"] if holder["age"] else checkpoint["now"]
+    return moment
 
 
 def read_running(database: Database) -> tuple[Running, ...]:

@@ -61,6 +61,13 @@ SELECT 'standby', pg_catalog.format('%%s (%%s)', coalesce(nullif(application_nam
   FROM pg_catalog.pg_stat_replication WHERE backend_xmin IS NOT NULL
 """
 
+# What is not older than the last checkpoint began after it.
+CHECKPOINT = """
+SELECT pg_catalog.age(pg_catalog.split_part(next_xid, ':', 2)::pg_catalog.xid) AS age, checkpoint_time AS at,
+       pg_catalog.clock_timestamp() AS now
+  FROM pg_catalog.pg_control_checkpoint()
+"""
+
 RUNNING = """
 SELECT p.pid, p.datname AS database, p.relid::bigint AS relation_oid, a.backend_type, a.application_name
   FROM (SELECT pid, datname, relid FROM pg_catalog.pg_stat_progress_vacuum

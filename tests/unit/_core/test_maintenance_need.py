@@ -126,6 +126,9 @@ def test_pg_statistic_is_never_analyzed() -> None:
         (Holder("slot", "x", 5), NOW - timedelta(hours=25), False),
         (Holder("slot", "x", 5, catalog_only=True), NOW - timedelta(hours=1), False),
         (Holder("standby", "x", 5), NOW - timedelta(hours=1), True),
+        (Holder("standby", "x", 5, not_before=NOW - timedelta(minutes=5)), NOW - timedelta(minutes=4), True),
+        (Holder("standby", "x", 5, not_before=NOW - timedelta(minutes=5)), NOW - timedelta(minutes=6), False),
+        (Holder("standby", "x", 5, not_before=NOW - timedelta(hours=30)), NOW - timedelta(hours=25), False),
     ],
     ids=str,
 )
