@@ -58,6 +58,8 @@ def point_in_time_mistakes(wanted: Mapping[str, Any]) -> List[str]:
         found.append(f"say until when: the type {kind} needs a target")
     if wanted["exclusive"] and kind not in EXCLUSIVE:
         found.append(f"point_in_time_exclusive is for {', '.join(EXCLUSIVE)}, not for {kind}")
+    if wanted["timeline"] and kind == "immediate":
+        found.append("immediate is on the timeline of its backup: point_in_time_set chooses that")
     return found
 
 
@@ -108,7 +110,7 @@ def _off_the_timeline(backups: Sequence[Mapping[str, Any]], wanted: Mapping[str,
     """Tell what keeps the replay off the server's own timeline, unless somebody named another one."""
     own = server_timeline(control)
     of_this_server = [backup for backup in backups if backup["system"] == system_identifier(control)]
-    if wanted["timeline"] or not of_this_server:
+    if wanted["timeline"] or not of_this_server or (wanted["type"] == "immediate" and not own):
         return []
     if not own:
         return ["on which timeline the server is cannot be told from its pg_control: set point_in_time_timeline"]

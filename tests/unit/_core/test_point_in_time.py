@@ -108,6 +108,7 @@ def test_what_is_no_moment_or_contradicts_itself_is_refused(target: str, at: str
         ({"target": ""}, ["until when"]),
         ({"type": "default"}, ["takes no target"]),
         ({"type": "name", "exclusive": True}, ["not for name"]),
+        ({"type": "immediate", "target": "", "timeline": "2"}, ["on the timeline of its backup"]),
     ],
 )
 def test_mistakes_are_all_named(changes: dict[str, Any], said: list[str]) -> None:
@@ -177,6 +178,13 @@ def test_the_backup_that_was_chosen_must_be_of_this_server(chosen: str, free: in
 def test_a_backup_must_be_on_the_way_to_where_the_server_is(given: str, own: str, said: list[str]) -> None:
     found = point_in_time_obstacles(STANZAS, {**WANTED, "timeline": given}, FILES, 5000, own, False)
     assert len(found) == len(said) and all(part in text for part, text in zip(said, found, strict=True)), found
+
+
+def test_the_end_of_a_backup_needs_no_timeline_of_the_server() -> None:
+    wanted = {**WANTED, "type": "immediate"}
+    assert point_in_time_obstacles(STANZAS, wanted, FILES, 5000, control(align=4), False) == []
+    (found,) = point_in_time_obstacles(STANZAS, wanted, FILES, 5000, control(timeline=2), False)
+    assert "was undone" in found
 
 
 def test_a_backup_that_does_not_say_its_timeline_is_no_obstacle() -> None:
