@@ -60,9 +60,9 @@ class Retention(Operation):
 
     def decide(self) -> Decision:
         """List the repository and choose what goes; what it stores is only measured where something does."""
-        facts = Facts(self._restic.repository.location, self._restic.catalog())
-        self._before = facts.catalog.ids()
-        now = self._clock.now()
+        now, catalog = self._clock.now(), self._restic.catalog()
+        self._before = catalog.ids()
+        facts = Facts(self._restic.repository.location, catalog.until(now, self._policy.tolerance))
         decision, self._selection = decide(facts, self._policy, now)
         if decision.plan:
             full = Facts(facts.location, facts.catalog, len(self._restic.locks()), self._restic.stored_bytes())

@@ -83,7 +83,7 @@ class Restore:
         """Choose the copy, look at the server, and say what is to be done and what will be lost."""
         ground, wish = self._ground, self._ground.wish
         facts = ground.look()
-        catalog = self._restic.catalog()
+        catalog = self._restic.catalog().until(ground.task.clock.now())
         copy = self._choose(catalog)
         before = state_of(facts, wish.target)
         about = {"copy": _shown(copy), "database": wish.target}
