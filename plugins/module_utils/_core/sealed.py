@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from typing import Any, Iterator, Mapping
+from datetime import datetime
+from typing import Any, Iterator, Mapping, Optional
 
 from .errors import PreconditionFailed
 from .redact import printable
@@ -31,6 +32,16 @@ def unseal(text: str, form: int) -> dict[str, Any]:
     if not isinstance(facts, dict) or facts.pop("format", None) != form:
         raise ValueError("another format")
     return facts
+
+
+def next_id(now: datetime, newest: Optional[str]) -> str:
+    """Return the id of a new record: its moment, or what sorts right behind the newest one when a clock was set back.
+
+    >>> next_id(datetime(2026, 9, 18, 4), "20260918-043000-000000")
+    '20260918-043000-000000.1'
+    """
+    stamp = now.strftime("%Y%m%d-%H%M%S-%f")
+    return stamp if newest is None or stamp > newest else f"{newest}.1"
 
 
 @contextmanager

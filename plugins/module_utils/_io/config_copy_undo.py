@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Iterator, Optional
 
@@ -19,6 +20,7 @@ from .._core.config_copy import FILE, Entry
 from .._core.config_copy_restore import UNDONE, Change, ConfigRecord, Kept, read_config_record
 from .._core.errors import LockBusy, PreconditionFailed, VerificationFailed
 from .._core.redact import printable
+from .._core.sealed import next_id
 from .config_copy_read import open_regular
 from .config_copy_write import failing, folder_of, look
 
@@ -84,6 +86,11 @@ class UndoStore:
                 ) from error
         here = [one for one in records if (one.host, one.name) == (host, name) and one.touched()]
         return max((one for one in here if one.state != UNDONE or not standing), key=lambda one: one.id, default=None)
+
+    def next_id(self, now: datetime, host: str, name: str) -> str:
+        """Return the id of the next restore, whose order is that of the ids."""
+        newest = self.newest(host, name, standing=False)
+        return next_id(now, None if newest is None else newest.id)
 
     def keep(self, record_id: str, number: int, change: Change) -> Kept:
         """Store what a change is about to replace.

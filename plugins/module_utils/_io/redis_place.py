@@ -19,11 +19,13 @@ import fcntl
 import os
 import shutil
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Iterator, Optional
 
 from .._core.errors import LockBusy, OpsError, PreconditionFailed
 from .._core.redis_copy_restore import RESTORED, UNDONE, LiveServer, RestoreRecord, read_record
+from .._core.sealed import next_id
 
 _PREFIX = "oncall-restore-"
 _SERVERS = ("redis-", "valkey-", "keydb-")
@@ -89,6 +91,11 @@ class Place:
                     found.append(_read(folder / "record.json", path))
         wanted = [record for record in found if record.state != UNDONE or not standing]
         return max(wanted, key=lambda record: record.id, default=None)
+
+    def next_id(self, now: datetime) -> str:
+        """Return the id of the next restore, whose order is that of the ids."""
+        newest = self.newest_record(standing=False)
+        return next_id(now, None if newest is None else newest.id)
 
     def prepare(self, record: RestoreRecord, live: LiveServer, rdb: Path) -> None:
         """Copy the RDB beside the data, in the form that the server will read."""

@@ -210,8 +210,8 @@ class ConfigRestore(Operation):
         now = self._task.clock.now()
         source = self._copy.source
         record = ConfigRecord(
-            now.strftime("%Y%m%d-%H%M%S-%f"), source.host, source.name, self._copy.id, rfc3339(self._copy.taken),
-            rfc3339(now), BEGUN, (),
+            self._undo.next_id(now, source.host, source.name), source.host, source.name, self._copy.id,
+            rfc3339(self._copy.taken), rfc3339(now), BEGUN, (),
         )  # fmt: skip
         self._undo.note(record)
         kept = tuple(self._undo.keep(record.id, number, change) for number, change in enumerate(self._changes))

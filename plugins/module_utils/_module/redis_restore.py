@@ -227,7 +227,7 @@ class RedisRestore(Operation):
     def _record(self) -> RestoreRecord:
         now = self._task.clock.now()
         return RestoreRecord(
-            id=now.strftime("%Y%m%d-%H%M%S-%f"),
+            id=self._place.next_id(now),
             copy=self._copy.id,
             taken_at=rfc3339(self._copy.taken),
             at=rfc3339(now),

@@ -163,6 +163,22 @@ def test_an_undo_stops_at_a_restore_that_was_undone(repository: TestRepository, 
     assert run_failed(MODULE, {**undo, "force": True})["failure"]["code"] == "no_kept_restore"
 
 
+def test_a_clock_that_was_set_back_does_not_change_which_restore_is_the_newest(
+    repository: TestRepository, tree: Path
+) -> None:
+    undo = {**live(repository), "state": "undone"}
+    damage(tree)
+    run_ok(MODULE, live(repository, only=["passwd"]))
+    (record,) = (repository.folder / "undo").glob("*/record.json")
+    record.write_text(json.dumps({**json.loads(record.read_text()), "id": "29991231-000000-000000"}))
+    record.parent.rename(record.parent.with_name("29991231-000000-000000"))
+    run_ok(MODULE, live(repository, only=["env"]))
+    run_ok(MODULE, undo)
+    assert (tree / "passwd").is_symlink()
+    run_ok(MODULE, {**undo, "force": True})
+    assert not (tree / "passwd").is_symlink()
+
+
 def test_a_restore_that_wrote_nothing_is_in_nobodys_way(
     repository: TestRepository, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
