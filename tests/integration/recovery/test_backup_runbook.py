@@ -170,6 +170,18 @@ def test_a_database_host_that_names_no_database_is_no_success(product: Product) 
     assert meant.rc == 0 and product.copies() == [], meant.output[-4000:]
 
 
+def test_a_database_host_of_which_nothing_is_proven_is_no_success(product: Product) -> None:
+    product.repository.restic.create()
+    common = {"backup_repository_escrow_password": ""}
+    nothing = {"backup_databases": []}
+    product.write_inventory(db1={**nothing, "backup_database": [product.database.name]}, **common)  # misspelt
+    run = product.playbooks.run(VERIFY, "--limit", "db1")
+    assert run.rc != 0 and "name them in backup_databases" in run.page, run.output[-4000:]
+    product.write_inventory(db1={**nothing, "backup_nothing": True}, **common)
+    meant = product.playbooks.run(VERIFY, "--limit", "db1")
+    assert meant.rc == 0, meant.output[-4000:]
+
+
 def test_without_a_repository_nothing_is_made_unasked(product: Product) -> None:
     run = product.playbooks.run(BACKUP)
     assert run.rc == 2 and "repository_missing" in run.output and not product.repository.location.exists()

@@ -202,6 +202,10 @@ class Product:
         """Run the whole backup runbook."""
         return self.playbooks.run("playbooks/backup.yml", *arguments)
 
+    def prove(self, *arguments: str) -> Run:
+        """Run the whole runbook that verifies backups."""
+        return self.playbooks.run("playbooks/backup-verify.yml", *arguments)
+
 
 @pytest.fixture
 def product(tmp_path: Path, stanza: Stanza) -> Product:
@@ -270,6 +274,28 @@ def test_the_backup_runbook_fails_while_a_backup_holds_damaged_pages(product: Pr
         todos = run.summary["needs_a_person"]
         assert todos and all(one["step"] == "physical" and "the disk lies" in one["next"] for one in todos), todos
     assert "stanza shop: no backup is due" in physical(later)
+
+
+def flip_a_bit(stanza: Stanza) -> None:
+    """Damage one file of a backup in the first repository."""
+    files = [path for path in (stanza.repository(1) / "backup" / STANZA).rglob("*.zst") if path.stat().st_size > 100]
+    victim = sorted(files)[len(files) // 2]
+    damaged = bytearray(victim.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    victim.write_bytes(bytes(damaged))
+
+
+def test_the_verifying_runbook_reads_the_physical_backups(product: Product, stanza: Stanza) -> None:
+    nothing = product.prove()
+    assert nothing.rc != 0 and "physical" in {one["step"] for one in nothing.summary["needs_a_person"]}, nothing.output
+    product.back_up()
+    sound = product.prove()
+    assert sound.rc == 0 and physical(sound), sound.output[-6000:]
+    flip_a_bit(stanza)
+    damaged = product.prove()
+    assert damaged.rc != 0, damaged.output[-6000:]
+    (todo,) = damaged.summary["needs_a_person"]
+    assert todo["step"] == "physical" and "full backup into another repository" in todo["next"], todo
 
 
 def test_the_backup_runbook_tells_that_wal_does_not_arrive(product: Product, stanza: Stanza) -> None:
