@@ -145,6 +145,7 @@ def test_a_managed_server_gives_what_its_role_may(
     """No superuser: no passwords, no sentinel, and everything else."""
     reader = role()
     database.execute(f'GRANT SELECT ON ALL TABLES IN SCHEMA public TO "{reader}"')
+    database.execute(f"ALTER DATABASE {database.name} SET work_mem TO '9MB'")
     result = run_ok(MODULE, {**options, "login_user": reader, "databases_without_copy": ["*"]})
     warned = {one["check"] for one in result["findings"] if one["status"] == "warning"}
     assert warned == {"sentinel", "globals"}
@@ -152,6 +153,7 @@ def test_a_managed_server_gives_what_its_role_may(
     facts = manifest_of(repository, copy)
     assert facts["sentinel"] is None and copy["sentinel"] is None
     assert facts["globals"] == "without passwords"
+    assert facts["belongings"]["settings"] == [{"role": "", "name": "work_mem", "value": "9MB"}]
     assert "PASSWORD '" not in repository.restic.read_file(copy["snapshot"], "/globals.sql")
     failed = run_failed(MODULE, {**options, "login_user": reader, "globals": "required"})
     assert failed["failure"]["code"] == "insufficient_privilege"
