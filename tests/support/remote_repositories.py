@@ -45,7 +45,8 @@ class RemoteRepository:
             **({"repository_ssh_config": self.ssh_config} if self.ssh_config else {}),
         }
 
-    def catalog(self) -> Catalog:
+    @property
+    def restic(self) -> Restic:
         where = Repository(
             self.location,
             PASSWORD,
@@ -54,7 +55,10 @@ class RemoteRepository:
             ssh_config=self.ssh_config,
             timeout=600,
         )
-        return Restic(where).catalog()
+        return Restic(where)
+
+    def catalog(self) -> Catalog:
+        return self.restic.catalog()
 
 
 def rclone() -> str:

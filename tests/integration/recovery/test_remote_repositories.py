@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 
+from plugins.module_utils._io.process import started
 from tests.support.backups import backup_options
 from tests.support.modules import run_failed, run_ok
 from tests.support.remote_repositories import (
@@ -51,7 +53,7 @@ def over_ssh(place: Sshd, cache: Path) -> RemoteRepository:
 def repository(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestRepository]:
     make: Make = request.param
     with make(tmp_path) as made:
-        yield cast(TestRepository, made)  # its options and its catalog are all that is asked of it here
+        yield cast(TestRepository, made)  # its options, its catalog and its restic are all that is asked of it here
 
 
 @pytest.fixture
@@ -84,6 +86,17 @@ def test_there_and_back(shop: Shop, mode: str) -> None:
     assert any(line.startswith("restic backup") for line in lines.seen)
     shown = "\n".join(lines.seen) + json.dumps(results)
     assert [secret for secret in SECRETS if secret in shown] == []
+
+
+def test_whoever_is_ended_takes_the_lock_along(repository: TestRepository) -> None:
+    """Also where that needs a connection, which is a program of its own."""
+    restic = repository.restic
+    restic.create()
+    with started(restic.stdin_program("stream", host="db1", tags=()), stdin=subprocess.PIPE) as process:
+        process.stdin.write(os.urandom(300_000))  # more than a pipe holds: it reads when it has its lock
+        process.stdin.flush()
+        assert len(restic.locks()) == 1
+    assert restic.locks() == [] and restic.snapshots() == ()
 
 
 def files_of(repository: RemoteRepository) -> list[str]:
