@@ -45,7 +45,8 @@ def test_a_role_of_a_server_in_latin1(server: Server, repository: TestRepository
     done = run_ok(MODULE, backup_options(Database(server, "desk"), repository, tmp_path / "s", databases=["shop"]))
     assert manifest_of(repository, done["copies"][0])["globals"] == "complete"
 
-    proof = run_ok("postgresql_backup_verify", verify_options(repository, shop.database))
+    tools = {"client_bin_dirs": shop.options["client_bin_dirs"]}
+    proof = run_ok("postgresql_backup_verify", verify_options(repository, shop.database, **tools))
     assert proof["verdict"] == "ok", [one for one in proof["findings"] if one["status"] != "ok"]
 
     shop.database.execute(f'DROP OWNED BY "{MUELLER}"; DROP ROLE "{MUELLER}"')
