@@ -91,8 +91,12 @@ def wheel_install(major: int) -> Install:
 
 
 def client_bin_dir(major: int) -> Path:
-    """Return the folder of client tools of that major or, where there are none, of the next newer one."""
-    return wheel_install(min(known for known in WHEEL_HOMES if known >= major)).bin_dir
+    """Return the folder of client tools of that major or, where there are none, of the next newer one.
+
+    The server's user can run them, too: a dump is loaded into a throwaway server as that user.
+    """
+    install = wheel_install(min(known for known in WHEEL_HOMES if known >= major))
+    return reachable(install, guarded_run_directory()).bin_dir
 
 
 def npm_install(release: str | int) -> Install:

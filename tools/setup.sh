@@ -46,8 +46,9 @@ python311() { # a shim may carry the name and not work: run it
 }
 
 venv_folder() { # Ansible does not quote the path of the interpreter that it runs modules with
-  local base
-  for base in "$PWD/.venv" "${XDG_CACHE_HOME:-$HOME/.cache}/oncall-runbooks" "/var/tmp/oncall-runbooks-$(id -u)"; do
+  local base cache=$HOME/.cache
+  [ "$(id -u)" != 0 ] || cache=/var/cache  # servers and their tools run as another user, who may not look into /root
+  for base in "$PWD/.venv" "${XDG_CACHE_HOME:-$cache}/oncall-runbooks" "/var/tmp/oncall-runbooks-$(id -u)"; do
     case $base in
       *[!A-Za-z0-9/._-]*) ;;
       "$PWD/.venv") echo "$base" && return ;;
