@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import os
 import socket
-from pathlib import Path
 from typing import Any, Mapping, Optional
 
 from ansible.plugins.action import ActionBase
+
+from ..module_utils._io.process_identity import pid_space, process_start
 
 
 class ActionModule(ActionBase):
@@ -47,17 +47,6 @@ def this_run(task_vars: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def pid_space() -> str:
-    """Return within what a pid names one process: the boot and the PID namespace; nothing when that is not known.
-
-    Containers with the host's network have its name and its boot, and pids of their own.
-    """
-    boot = read("/proc/sys/kernel/random/boot_id").strip()
-    with contextlib.suppress(OSError):
-        return f"{boot}:{Path('/proc/self/ns/pid').readlink()}" if boot else ""
-    return ""
-
-
 def user_name() -> str:
     """Return who started the run, also behind sudo and where the user has no name."""
     try:
@@ -77,17 +66,3 @@ def is_dead(holder: Mapping[str, Any], me: Mapping[str, Any]) -> bool:
     if (holder["host"], holder["boot_id"]) != (me["host"], me["boot_id"]) or not holder["boot_id"]:
         return False
     return bool(holder["pid"]) and process_start(holder["pid"]) != holder["pid_start"]
-
-
-def process_start(pid: int) -> Optional[int]:
-    """Return when a process started, in clock ticks since boot (proc(5): field 22 of stat), or None when it is gone."""
-    text = read(f"/proc/{pid}/stat")
-    return int(text.rpartition(")")[2].split()[19]) if text else None
-
-
-def read(path: str) -> str:
-    """Return a file's text, or nothing."""
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

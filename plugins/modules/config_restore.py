@@ -84,9 +84,9 @@ attributes:
 notes:
   - >-
     Further codes: V(no_copy), V(no_copy_old_enough), V(no_good_copy), V(manifest_unreadable), V(confirmation_missing),
-    V(path_refused), V(nothing_chosen), V(no_kept_restore), V(type_conflict), V(restore_interrupted), V(record_unreadable), V(lock_busy),
-    V(insecure_directory), V(verification_failed), V(write_failed), V(read_only), V(not_enough_space), V(no_workspace),
-    V(stopped), V(invalid_value).
+    V(path_refused), V(nothing_chosen), V(no_kept_restore), V(type_conflict), V(restore_interrupted),
+    V(record_unreadable), V(lock_busy), V(insecure_directory), V(verification_failed), V(write_failed), V(read_only),
+    V(not_enough_space), V(no_workspace), V(stopped), V(invalid_value).
 extends_documentation_fragment:
   - oncall.runbooks.attributes
   - oncall.runbooks.repository

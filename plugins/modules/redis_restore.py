@@ -110,9 +110,10 @@ attributes:
 notes:
   - >-
     Further codes: V(no_copy), V(no_copy_old_enough), V(no_good_copy), V(manifest_unreadable), V(confirmation_missing),
-    V(is_standby), V(replicas_attached), V(no_kept_restore), V(fingerprint_mismatch), V(target_in_use), V(restore_interrupted),
-    V(record_unreadable), V(insecure_directory), V(lock_busy), V(verification_failed), V(place_failed), V(bgsave_failed), V(disk_full),
-    V(not_enough_space), V(command_missing), V(command_failed), V(no_workspace), V(stopped), V(invalid_value).
+    V(is_standby), V(replicas_attached), V(no_kept_restore), V(fingerprint_mismatch), V(target_in_use),
+    V(restore_interrupted), V(record_unreadable), V(insecure_directory), V(lock_busy), V(verification_failed),
+    V(place_failed), V(bgsave_failed), V(disk_full), V(not_enough_space), V(command_missing), V(command_failed),
+    V(no_workspace), V(stopped), V(invalid_value).
   - The old data stays in the folder C(oncall-restore-...) of the server's data folder. Remove it when it is not needed.
 extends_documentation_fragment:
   - oncall.runbooks.attributes

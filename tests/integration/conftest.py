@@ -146,7 +146,7 @@ def small_disk(throwaway_server: Callable[..., Server]) -> Iterator[tuple[Databa
         try:
             give_to_server_account(folder)
             database = Database(server, "postgres")
-            database.execute(f"CREATE TABLESPACE small LOCATION '{folder}'")
+            database.execute("CREATE TABLESPACE small LOCATION %s", str(folder))
             yield database, folder
         finally:
             server.stop("immediate")

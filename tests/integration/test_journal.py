@@ -36,6 +36,7 @@ from plugins.module_utils._io.journal_schema import REVISIONS, revision_of, upgr
 from plugins.module_utils._io.journal_spool import SpoolFile, folder_of, take_in
 from plugins.module_utils._io.journal_tables import REVISION, metadata
 from plugins.module_utils._io.journal_write import open_writer
+from plugins.module_utils._io.process_identity import boot_id, pid_space, process_start
 from tests.support.journal_records import (
     DAY,
     NOW,
@@ -306,14 +307,15 @@ def test_a_run_of_a_part_is_not_the_last_of_the_whole(url: str) -> None:
 
 def test_a_run_that_died_is_told_from_one_that_lives(url: str) -> None:
     alive = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    mine = this_process().split(":")
-    start = Path(f"/proc/{alive.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    space, start = pid_space(), process_start(alive.pid) or 0
     common = {"status": "running", "controller": controller()}
     with open_writer(url) as writer:
         for name, process in {
-            "alive": f"{mine[0]}:{alive.pid}:{start}",
-            "reused": f"{mine[0]}:{alive.pid}:{int(start) - 1}",
-            "rebooted": f"00000000-0000:{alive.pid}:{start}",
+            "alive": f"{space}:{alive.pid}:{start}",
+            "reused": f"{space}:{alive.pid}:{start - 1}",
+            "rebooted": f"00000000-0000:pid:[1]:{alive.pid}:{start}",
+            "container": f"{boot_id()}:pid:[1]:{alive.pid}:{start - 1}",
+            "old form": f"{boot_id()}:{alive.pid}:{start - 1}",
         }.items():
             writer.apply([batch_of(name, 0, run=run_of(name, process=process, **common))])
         with reading(url) as journal:
@@ -321,6 +323,8 @@ def test_a_run_that_died_is_told_from_one_that_lives(url: str) -> None:
                 "alive": "running",
                 "reused": "interrupted",
                 "rebooted": "interrupted",
+                "container": "running",
+                "old form": "running",
             }
         assert writer.mark_interrupted(NOW) == 2 and writer.mark_interrupted(NOW) == 0
         alive.communicate(b"\n", timeout=30)

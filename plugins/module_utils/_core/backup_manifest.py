@@ -19,6 +19,7 @@ from .sealed import reading_manifest, seal, unseal
 FORMAT = 1
 DIRECTORY, STREAM = "directory", "stream"
 DUMP_FOLDER, GLOBALS_FILE = "dump", "globals.sql"
+DATABASE_PRIVILEGES = ("CREATE", "CONNECT", "TEMPORARY")  # PostgreSQL, GRANT: what aclexplode can name
 STREAM_FILE, DUMP_PART, SEAL_FILE = "stream.tar", "dump.part", "seal.json"
 
 
@@ -83,11 +84,19 @@ class Sentinel:
 
 @dataclass(frozen=True)
 class Right:
-    """One right to a database; ``grantee`` "" is PUBLIC."""
+    """One right to a database; ``grantee`` "" is PUBLIC.
+
+    Raises:
+        ValueError: no such right exists; it would become a part of a statement.
+    """
 
     privilege: str
     grantee: str
     grantable: bool
+
+    def __post_init__(self) -> None:
+        if self.privilege not in DATABASE_PRIVILEGES:
+            raise ValueError(f"no right to a database: {self.privilege!r}")
 
 
 @dataclass(frozen=True)

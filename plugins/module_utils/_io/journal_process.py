@@ -11,15 +11,15 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import replace
-from pathlib import Path
 from typing import Optional
 
 from .._core.journal import INTERRUPTED, LONGEST_RUN_SECONDS, RUNNING, Run
+from .process_identity import boot_id, pid_space, process_start
 
 
 def this_process() -> str:
-    """Return what tells this process apart for ever: boot id, pid, and when it started in clock ticks since boot."""
-    return f"{_read('/proc/sys/kernel/random/boot_id').strip()}:{os.getpid()}:{_started(os.getpid())}"
+    """Return what tells this process apart for ever: the boot and PID namespace, its pid, and when it started."""
+    return f"{pid_space()}:{os.getpid()}:{process_start(os.getpid())}"
 
 
 def controller() -> str:
@@ -40,23 +40,12 @@ def judged(run: Run, now: float) -> Run:
 
 
 def is_alive(run: Run) -> Optional[bool]:
-    """Tell whether the process of a run is there; None when this machine cannot know."""
-    parts = run.process.split(":")
-    if run.controller != controller() or len(parts) != 3 or not parts[1].isdigit():
+    """Tell whether the process of a run is there; None when this machine, or this container, cannot know."""
+    place, _, start = run.process.rpartition(":")
+    space, _, pid = place.rpartition(":")
+    boot = space.partition(":")[0]
+    if run.controller != controller() or not boot or not pid.isdigit():
         return None
-    if parts[0] != _read("/proc/sys/kernel/random/boot_id").strip():
+    if boot != boot_id():
         return False
-    return _started(int(parts[1])) == parts[2]
-
-
-def _started(pid: int) -> str:
-    """Return proc(5): field 22 of stat; nothing when the process is gone."""
-    text = _read(f"/proc/{pid}/stat")
-    return text.rpartition(")")[2].split()[19] if text else ""
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+    return str(process_start(int(pid))) == start if space == pid_space() else None

@@ -31,8 +31,6 @@ _USERS = ("redis", "valkey", "nobody")
 _VERSION = re.compile(r"v=(\d+)")
 _SOCKET = "throwaway.sock"
 _DATABASES = 4096  # a server refuses an RDB with a database of a higher number than it has
-
-
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXCPU)
 _NO_MEMORY = "Out Of Memory"  # redis, src/server.c: redisOutOfMemoryHandler
 

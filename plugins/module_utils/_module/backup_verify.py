@@ -88,12 +88,13 @@ class BackupVerify(Operation):
 
     def decide(self) -> Decision:
         """Look into the repository; nothing is fetched but the facts of the copy."""
-        catalog = self._restic.catalog()
-        ages = self._ages(catalog)
-        copy = self._choose(catalog)
+        self._catalog = self._restic.catalog()
+        believed = self._catalog.until(self._task.clock.now())
+        ages, copy = self._ages(self._catalog), self._choose(believed)
         if copy is None or not self._params["verify"]:
             return Decision(_ages_message(ages), findings=ages, extra=_extra(copy))
-        return self._plan(catalog, copy, ages)
+        self._copy, self._before = copy, believed.verdict_of(copy)
+        return self._plan(copy, ages)
 
     def _ages(self, catalog: Catalog) -> tuple[Finding, ...]:
         """Return how old copies and proofs are, and what may be missing from the list of them."""
@@ -108,15 +109,12 @@ class BackupVerify(Operation):
                 raise InvalidValue(f"snapshot {copy.id[:8]} is {copy.source.label()}, not {self._source.label()}")
             return copy
         copies = catalog.of(self._source)
-        catalog = catalog.until(self._task.clock.now())
         if self._at is None or not copies:
             return copies[-1] if copies else None
         old_enough = [copy for copy in copies if copy.taken <= self._at]
         return old_enough[-1] if old_enough else catalog.pick(self._source, self._at)  # which says what there is
 
-    def _plan(self, catalog: Catalog, copy: Copy, ages: tuple[Finding, ...]) -> Decision:
-        self._catalog, self._copy = catalog, copy
-        self._before = catalog.until(self._task.clock.now()).verdict_of(copy)
+    def _plan(self, copy: Copy, ages: tuple[Finding, ...]) -> Decision:
         self._means: Optional[Means] = None
         self._failed: Optional[Finding] = None
         try:

@@ -271,6 +271,16 @@ def test_what_belongs_to_a_database_is_read_back_from_its_copy() -> None:
     assert read_manifest(json.dumps(older)).belongings is None
 
 
+def test_a_right_that_does_not_exist_is_no_part_of_a_statement() -> None:
+    belongings = Belongings(-1, (Right("CONNECT", "app", False),), (), None)
+    text = manifest(belongings=belongings).to_json()
+    forged = text.replace('"CONNECT"', '"CONNECT ON DATABASE x TO public; --"')
+    assert forged != text
+    with pytest.raises(OpsError, match="no right to a database") as failure:
+        read_manifest(forged)
+    assert failure.value.code == "manifest_unreadable"
+
+
 @pytest.mark.parametrize("live", [True, False])
 def test_what_belongs_to_the_copied_database_counts_only_when_there_is_no_live_one(live: bool) -> None:
     belongings = Belongings(-1, None, (), None)

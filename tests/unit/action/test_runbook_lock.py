@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from plugins.action import runbook_lock
-from plugins.action.runbook_lock import busy_holder, is_dead, process_start, this_run, user_name
+from plugins.action.runbook_lock import busy_holder, is_dead, this_run, user_name
+from plugins.module_utils._io.process_identity import process_start
 
 
 def holder(**more: Any) -> dict[str, Any]:
