@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
-from tools.embedded_postgres import ROOT
+from tools.embedded_postgres import ROOT, SERVERS_IN
 
 # No deadline: how long an example takes says more about the neighbours on the machine than about the code.
 EXAMPLES = DirectoryBasedExampleDatabase(ROOT / ".cache" / "hypothesis")
 settings.register_profile("house", deadline=None, print_blob=True, database=EXAMPLES, max_examples=50)
 settings.register_profile("patient", settings.get_profile("house"), max_examples=500)  # HYPOTHESIS_PROFILE=patient
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
+
+# Databases are made and dropped by the thousand: ext4 looks long for an inode that was not deleted a moment ago.
+MEMORY = Path("/dev/shm")
+ROOM = 8 * 2**30
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,3 +40,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith("PG") or name == "DATABASE_URL"]:
         del os.environ[name]
+    if MEMORY.is_dir() and min(shutil.disk_usage(MEMORY).free, available_memory()) > ROOM:
+        os.environ.setdefault(SERVERS_IN, str(MEMORY))
+
+
+def available_memory() -> int:
+    """Return proc(5): MemAvailable of /proc/meminfo, in bytes."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(lines["MemAvailable"].split()[0]) * 1024

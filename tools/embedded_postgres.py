@@ -16,6 +16,7 @@ import fcntl
 import functools
 import hashlib
 import importlib.util
+import itertools
 import json
 import os
 import pwd
@@ -40,6 +41,7 @@ WHEEL_HOMES = {16: "pginstall", 18: "pginstall18"}
 HOST = "127.0.0.1"
 SUPERUSER = "postgres"
 PREFIX = "oncall-pg-"
+SERVERS_IN = "ONCALL_SERVERS_IN"
 SOCKET_PATH_LIMIT = 107
 PORT_ATTEMPTS = 5
 START_TIMEOUT_SECONDS = 60
@@ -170,9 +172,15 @@ def may_execute(path: Path) -> bool:
     return subprocess.run(["test", "-x", path], cwd="/", check=False, **server_account()).returncode == 0
 
 
+def run_bases() -> tuple[str, ...]:
+    """Return where run directories can be, the best first; SERVERS_IN is what the tests choose."""
+    chosen = os.environ.get(SERVERS_IN)
+    return tuple(dict.fromkeys([*([chosen] if chosen else []), tempfile.gettempdir(), "/tmp", "/var/tmp"]))
+
+
 def new_run_directory() -> Path:
     """Make a folder that the server's user can reach, with a path short enough for a socket under it."""
-    for base in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
+    for base in run_bases():
         room = SOCKET_PATH_LIMIT - len(f"/{PREFIX}12345678/12345678/s/.s.PGSQL.65535".encode())
         if len(os.fsencode(base)) <= room and os.access(base, os.W_OK) and may_execute(Path(base)):
             directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
@@ -266,7 +274,7 @@ def release_shared_memory(pid_file: Path) -> None:
 
 def sweep() -> None:
     """Clear the run directories of processes that died together with their guard."""
-    for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    for directory in itertools.chain.from_iterable(Path(base).glob(f"{PREFIX}*") for base in run_bases()):
         with contextlib.suppress(OSError, ValueError):
             owner = json.loads((directory / "owner.json").read_text())
             if owner["uid"] == os.geteuid() and process_start(owner["pid"]) != owner["start"]:
