@@ -346,8 +346,8 @@ tables:
     code:
       description: >-
         Why it was not done: V(insufficient_privilege), V(lock_timeout), V(no_time_left), V(xmin_horizon),
-        V(already_running), V(excluded), V(limit_reached), V(stopped), V(server_gone),
-        V(not_confirmed) and others. Empty otherwise.
+        V(already_running), V(excluded), V(limit_reached), V(stopped),
+        V(not_confirmed) and others; the code of the failure when that ended the run before. Empty otherwise.
       type: str
       returned: always
       sample: lock_timeout

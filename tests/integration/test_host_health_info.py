@@ -350,14 +350,14 @@ def test_units_that_have_failed(program: Callable[[str, str], None], answer: str
     [
         ("echo 'System has not been booted with systemd' >&2; exit 1", "not been booted with systemd"),
         ("echo '<html>'", "makes no sense"),
-        ("printf '\\033[31mred' >&2; exit 1", "x1b[31mred"),
-        ("exec sleep 60", "no end after 0.8 s, killed"),
+        ("printf '\\033[31mred' >&2; exit 1", r"x1b\[31mred"),
+        ("exec sleep 60", r"no (end after|answer within) 0\.\d+ s"),
     ],
 )
 def test_units_that_cannot_be_asked_for(program: Callable[[str, str], None], script: str, words: str) -> None:
     program("systemctl", script)
     (finding,) = findings(look(mount_timeout="300ms", timeout="1s"), "failed_units")
-    assert finding["status"] == "unknown" and words in finding["msg"] and finding["msg"].isprintable()
+    assert finding["status"] == "unknown" and re.search(words, finding["msg"]) and finding["msg"].isprintable()
 
 
 def test_a_host_without_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

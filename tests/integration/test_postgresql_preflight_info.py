@@ -248,8 +248,10 @@ def test_few_free_connections_are_told_for_who_asks(throwaway_server: Callable[.
     assert status(look(database, free_connections_warning=1, free_connections_critical=0), "free_connections") == "ok"
     for _unused in range(2):
         clients("web")
+    only_these_are_left(server, 11)
     refused = look(database, "app")
     assert not refused["reachable"] or refused["connections"]["free"] == 0
+    only_these_are_left(server, 11)
     clients("web")
     assert look(database, "app")["unreachable"]["code"] == "too_many_connections"
     clients.close()

@@ -251,7 +251,7 @@ def test_readers_and_writers_do_not_queue_behind_a_run_that_waits(database: Data
         eventually(lambda: database.fetch(OWN_WAIT, database.name), "the run to wait")
         impatient.cursor().execute("SELECT count(*) FROM t; SELECT v FROM t WHERE id = 20")
         impatient.cursor().execute("UPDATE t SET v = 'new' WHERE id = 20; INSERT INTO t VALUES (-2, 'new')")
-        assert database.fetch(OWN_WAIT, database.name)
+        eventually(lambda: database.fetch(OWN_WAIT, database.name), "the run to wait still")
         holder.rollback()
         done = run.result()
     impatient.close()

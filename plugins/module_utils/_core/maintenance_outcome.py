@@ -22,7 +22,6 @@ RAN, GIVEN_UP, BROKEN, CANCELLED, NOT_STARTED = "ran", "given_up", "broken", "ca
 
 NO_TIME = "no_time_left"
 STOPPED = "stopped"
-GONE = "server_gone"
 
 
 @dataclass(frozen=True)
@@ -158,13 +157,12 @@ def _done_detail(item: Planned, attempt: Attempt, after: Optional[TableFacts]) -
 
 
 def not_started(reason: str, seconds: float = 0.0, left: float = 0.0) -> Attempt:
-    """Return the attempt that was never made: no time left (with the estimate), stopped, or the server gone."""
+    """Return the attempt that was never made: no time left (with the estimate), stopped, or what ended the run."""
     texts = {
         NO_TIME: f"not started: estimated {human_duration(seconds)}, {human_duration(max(left, 0))} left",
         STOPPED: "not started: the run was stopped",
-        GONE: "not started: the run ended early",
     }
-    return Attempt(NOT_STARTED, code=reason, message=texts[reason])
+    return Attempt(NOT_STARTED, code=reason, message=texts.get(reason, "not started: the run ended early"))
 
 
 def code_of(item: Planned, attempt: Optional[Attempt], step: Step, after: Optional[TableFacts]) -> str:

@@ -19,7 +19,6 @@ from .._core.maintenance_outcome import (
     BROKEN,
     CANCELLED,
     GIVEN_UP,
-    GONE,
     NO_TIME,
     RAN,
     STOPPED,
@@ -114,7 +113,7 @@ class Crew:
 
     def _close_books(self, units: Sequence[Unit]) -> None:
         left = (self._terms.deadline or 0.0) - self._clock.monotonic()
-        reason = GONE if self._fatal else self._ending or NO_TIME
+        reason = self._fatal.code if self._fatal else self._ending or NO_TIME
         for item in (item for unit in units for item in unit.tables):
             if item.id not in self._attempts:
                 seconds = estimate(Unit((item,)), self._rate)

@@ -154,6 +154,7 @@ SENT, MOVED, HALF, STUCK = Attempt(RAN, 0.5), Counters(4, 5), Counters(4, 4), Co
         (Attempt(BROKEN, code="server_gone", message="gone"), None, "failed", "server_gone"),
         (Attempt(BROKEN, code="cancelled", message="cancelled"), MOVED, "done", ""),
         (not_started(NO_TIME, 90, 10), STUCK, "skipped", "no_time_left"),
+        (not_started("data_corrupted"), STUCK, "skipped", "data_corrupted"),  # what ended the run, of another table
         (None, STUCK, "skipped", "stopped"),
     ],
     ids=str,
