@@ -41,8 +41,8 @@ def judged(run: Run, now: float) -> Run:
 
 def is_alive(run: Run) -> Optional[bool]:
     """Tell whether the process of a run is there; None when this machine, or this container, cannot know."""
-    place, _, start = run.process.rpartition(":")
-    space, _, pid = place.rpartition(":")
+    place, _colon, start = run.process.rpartition(":")
+    space, _colon, pid = place.rpartition(":")
     boot = space.partition(":")[0]
     if run.controller != controller() or not boot or not pid.isdigit():
         return None
