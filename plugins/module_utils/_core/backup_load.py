@@ -10,12 +10,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Callable, Iterator, List, Optional
+from typing import Callable, Iterator, List, Optional, Sequence, Tuple
 
 from .redact import printable, redact_text
 
 _KEPT_ERRORS = 100
-_PREFIX = re.compile(r"^pg_restore: (?:\[[^\]]*\] )?")
+# Each line is written in up to four pieces (PostgreSQL, logging.c: pg_log_generic_v), so that those of two jobs mix.
+_HEAD = re.compile(r"^pg_restore:(?:pg_restore:|error: |warning: |\[[^\]]*\] | )*")
+_PROGRESS = re.compile(r"(?:launching|finished|processing|skipping) (?:item|data)|creating |from TOC entry |while ")
+_NUMBER = re.compile(r"(\d+); ")
+# Jobs of pg_restore take no account of the locks of ALTER INDEX ... ATTACH PARTITION, against which the look of a new
+# foreign key at the rows of a partitioned table runs (PostgreSQL, pg_backup_archiver.c: identify_locking_dependencies).
+DEADLOCK = "deadlock detected"
 _ENTRY = re.compile(r"^from TOC entry (?P<entry>.+)$")
 _ITEM_DONE = re.compile(r"^(?:finished item|processing item) \d+ (?P<item>.+)$")
 _COMMAND = "Command was: "
@@ -35,12 +41,26 @@ class LoadError:
         return f"{self.entry}: {self.message}" if self.entry else self.message
 
 
+def entries_to_repeat(errors: Sequence[LoadError]) -> Tuple[int, ...]:
+    """Return the numbers of all entries that failed, when jobs were in each other's way; nothing otherwise.
+
+    What needs the victim of a deadlock failed after it. Nothing is repeated when not every error is known by its
+    entry: what remains would look complete.
+    """
+    numbers = [match[1] for match in (_NUMBER.match(one.entry) for one in errors) if match]
+    known = len(numbers) == len(errors) < _KEPT_ERRORS
+    deadlock = any(DEADLOCK in one.message for one in errors)
+    return tuple(dict.fromkeys(int(number) for number in numbers)) if known and deadlock else ()
+
+
 class Transcript:
     """Reads the lines of ``pg_restore --verbose`` as they come: which errors, which objects are done."""
 
     def __init__(self, on_item: Optional[Callable[[str], None]] = None) -> None:
         self.errors: List[LoadError] = []
         self.count = 0
+        self._repeats = False
+        self._torn = False
         self._on_item = on_item
         self._entry = ""
         self._pending: Optional[LoadError] = None
@@ -50,25 +70,43 @@ class Transcript:
         pending, self._pending = self._pending, None
         if pending is not None and not _is_harmless(pending, line):
             self._keep(pending)
-        if not _PREFIX.match(line):
+        head = _HEAD.match(line)
+        if head is None:
+            self._take_rest(line)
             return
-        text = _PREFIX.sub("", line)
+        text = line[head.end() :]
+        is_error = "error: " in head[0]
+        self._torn = is_error and _PROGRESS.match(text) is not None
+        if is_error and not self._torn:
+            self._take_error(text)
+            return
         entry, done = _ENTRY.match(text), _ITEM_DONE.match(text)
         if entry:
             self._entry = printable(entry["entry"], 200)
-        elif text.startswith("error: "):
-            message = redact_text(printable(text[len("error: ") :], 400))
-            self._pending = LoadError(self._entry, message)
-            self._entry = ""
         elif done and self._on_item is not None:
             self._on_item(done["item"])
+
+    def _take_error(self, text: str) -> None:
+        self._pending = LoadError(self._entry, redact_text(printable(text, 400)))
+        self._entry = ""
+
+    def _take_rest(self, line: str) -> None:
+        """Take a line without a head: the words of an error between whose pieces another job has written."""
+        if self._torn:
+            self._torn = False
+            self._take_error(line.strip())
 
     def close(self) -> None:
         """Say that there are no more lines."""
         self.read("")
 
+    def is_lost(self) -> bool:
+        """Tell whether an error came that no second try can mend."""
+        return self.count > 0 and not self._repeats
+
     def _keep(self, error: LoadError) -> None:
         self.count += 1
+        self._repeats = self._repeats or (self.count == 1 and DEADLOCK in error.message)
         if len(self.errors) < _KEPT_ERRORS:
             self.errors.append(error)
 

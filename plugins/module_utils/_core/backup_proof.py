@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Callable, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from .backup_load import LoadError
+from .backup_load import DEADLOCK, LoadError
 from .backup_manifest import DatabaseState, Manifest, TableState
 from .redact import printable
 from .result import CRITICAL, OK, UNKNOWN, WARNING, Finding
@@ -23,6 +23,7 @@ _SHOWN = 5
 _OF_EVERY_TEMPLATE = {"plpgsql"}  # a restored database has it, also when the copied one had dropped it
 # What the throwaway server says when it is its own host that fails, not the copy.
 _HOST_TROUBLE = (
+    DEADLOCK,  # that could not be repeated
     "No space left on device",
     "wrote only",  # a disk that is full in the middle of a block
     "Input/output error",

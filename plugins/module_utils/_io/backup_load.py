@@ -9,11 +9,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 from dataclasses import dataclass
 from typing import Any, Callable, Iterable, Optional, Sequence
 
-from .._core.backup_load import GlobalStatement, LoadError, Transcript
+from .._core.backup_load import GlobalStatement, LoadError, Transcript, entries_to_repeat
 from .._core.backup_manifest import Manifest
 from .._core.errors import CommandFailed, DatabaseFailed
 from .._core.redact import printable, redact_text
@@ -69,13 +70,18 @@ def count_items(load: Load, dump: str) -> int:
 def load_dump(load: Load, dump: str, on_item: Optional[Callable[[str], None]] = None) -> tuple[LoadError, ...]:
     """Run pg_restore with several jobs on a folder or a file and return its errors; no error means that it is all in.
 
-    ``on_item`` gets the name of each object that is done.
+    ``on_item`` gets the name of each object that is done. What failed because jobs were in each other's way is done
+    again one after the other, by a list that is written beside ``dump``.
 
     Raises:
         CommandFailed: it could not be started.
         TimedOut: it took longer than it may.
     """
-    return _run(load, [f"--jobs={load.jobs}", dump], on_item, None)
+    errors = _run(load, [f"--jobs={load.jobs}", dump], on_item, None)
+    again = entries_to_repeat(errors)
+    if not again:
+        return errors
+    return _run(load, [f"--use-list={_write_list(load, f'{dump}.again', again)}", dump], on_item, None)
 
 
 def load_stream(
@@ -102,7 +108,7 @@ def _run(
 
         def read(line: str) -> None:
             transcript.read(line)
-            if load.stop_at_error and transcript.count:
+            if load.stop_at_error and transcript.is_lost():
                 process.terminate()
 
         said = LineKeeper(process.stderr, read)
@@ -119,6 +125,16 @@ def _run(
     if rc != 0 and not transcript.errors and "errors ignored on restore" not in text:
         return (LoadError("", _last(text) or f"exit status {rc}"),)
     return tuple(transcript.errors)
+
+
+def _write_list(load: Load, path: str, numbers: Sequence[int]) -> str:
+    """Write which entries of an archive are wanted, for whom pg_restore runs as."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write("".join(f"{number};\n" for number in numbers))
+        if load.account is not None and os.geteuid() == 0:
+            os.fchown(file.fileno(), load.account.uid, load.account.gid)
+    return path
 
 
 def _feed(process: Any, feed: Callable[[Callable[[bytes], Any]], Any]) -> None:

@@ -9,6 +9,7 @@ from plugins.module_utils._core.backup_load import (
     LoadError,
     Transcript,
     bootstrap_name,
+    entries_to_repeat,
     globals_statements,
 )
 
@@ -131,6 +132,58 @@ def test_a_flood_of_errors_is_counted_and_not_kept() -> None:
 
 def test_a_quoted_line_of_a_command_is_no_error() -> None:
     assert read("Command was: CREATE FUNCTION x AS '", " error: nothing", "';").count == 0
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["pg_restore:pg_restore: error: role is gone", " finished item 7 INDEX i"],
+        ["pg_restore: pg_restore:error: finished item 7 INDEX i", "role is gone"],
+        ["pg_restore: error: pg_restore: creating INDEX public.i", "role is gone"],
+    ],
+)
+def test_an_error_is_found_between_the_pieces_of_another_job(lines: list[str]) -> None:
+    transcript = read("pg_restore: from TOC entry 9; 1259 1 TABLE t bob", *lines, "Command was: X", "Y")
+    assert transcript.errors == [LoadError("9; 1259 1 TABLE t bob", "role is gone")]
+
+
+def test_a_harmless_error_is_harmless_between_the_pieces_of_another_job() -> None:
+    words = HARMLESS.partition("error: ")[2]
+    torn = [
+        "pg_restore: error: pg_restore: launching item 3 TABLE t",
+        words,
+        "Command was: SET transaction_timeout = 0;",
+    ]
+    assert read(*torn).count == 0
+
+
+ATTACH = LoadError("3266; 0 0 INDEX ATTACH t_1_pkey bob", "could not execute query: ERROR:  deadlock detected")
+KEY = LoadError("12; 2606 4 FK CONSTRAINT public u u_fkey bob", "could not execute query: ERROR:  no unique constraint")
+
+
+@pytest.mark.parametrize(
+    ("errors", "numbers"),
+    [
+        ([], ()),
+        ([KEY], ()),
+        ([ATTACH], (3266,)),
+        ([ATTACH, KEY, KEY], (3266, 12)),
+        ([ATTACH, LoadError("", "whose?")], ()),
+        ([ATTACH] * 100, ()),  # there may be more, which nobody kept
+    ],
+)
+def test_what_failed_is_repeated_when_jobs_were_in_each_others_way(
+    errors: list[LoadError], numbers: tuple[int, ...]
+) -> None:
+    assert entries_to_repeat(errors) == numbers
+
+
+def test_only_an_error_before_any_deadlock_is_the_end() -> None:
+    def lines(error: LoadError) -> list[str]:
+        return [f"pg_restore: from TOC entry {error.entry}", f"pg_restore: error: {error.message}"]
+
+    assert not read(*lines(ATTACH), *lines(KEY)).is_lost() and not read().is_lost()
+    assert read(*lines(KEY), *lines(ATTACH)).is_lost()
 
 
 def test_done_objects_are_handed_over() -> None:
