@@ -106,15 +106,18 @@ def test_a_crash_of_one_process_is_told_although_the_first_one_lives(
     eventually(lambda: own.fetch(age) == [(True,)], "the server to be old")
     calm = look(own, limits=only("uptime"))
     assert "started anew" not in words(calm, "uptime")
-    victim = own.connect()
+    victim, witness = own.connect(), own.connect()
     os.kill(victim.info.backend_pid, signal.SIGKILL)
 
-    def back() -> bool:
+    def answers(connection: Any = None) -> bool:
         with contextlib.suppress(psycopg2.Error):
-            return bool(own.fetch("SELECT 1"))
+            cursor = (connection or own.connect()).cursor()
+            cursor.execute("SELECT 1")
+            return True
         return False
 
-    eventually(back, "the server to recover")
+    eventually(lambda: not answers(witness), "the server to end all others, too")
+    eventually(answers, "the server to recover")
     result = look(own, limits=only("uptime"))
     assert status(result, "uptime") == "warning" and "one of them crashed" in words(result, "uptime")
     victim.close()
