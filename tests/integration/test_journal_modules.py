@@ -18,7 +18,7 @@ from plugins.module_utils._io.journal_spool import folder_of, take_in
 from plugins.module_utils._io.journal_write import open_writer
 from tests.support.journal_records import DAY, batch_of, finding_of, postgres_url, run_of, sample_of, step_of
 from tests.support.modules import run_failed, run_ok
-from tests.support.playbooks import ROOT, Playbooks
+from tests.support.playbooks import ROOT
 from tests.support.servers import Database
 
 AWAY = "postgresql://ana:s3cret@127.0.0.1:1/journal"
@@ -268,20 +268,7 @@ def test_retention_that_means_nothing_or_reaches_nothing_fails(tmp_path: Path, o
     assert result["failure"]["code"] == code and "s3cret" not in json.dumps(result)
 
 
-# --- the runbook and the command --------------------------------------------------------------------------------
-
-
-def test_the_runbook_prunes_and_shows_the_runs(tmp_path: Path) -> None:
-    playbooks = Playbooks(tmp_path)
-    playbooks.write_inventory({"database": {}}, preflight_lock_directory=str(tmp_path / "locks"))
-    with open_writer(str(playbooks.journal)) as writer:
-        writer.apply([batch_of("old", 0, run=run_of("old", started_at=1.0))])
-    playbook = ROOT / "playbooks" / "journal.yml"
-    checked = playbooks.run(playbook, "--check")
-    assert checked.rc == 0 and "1 run to be removed" in checked.output, checked.output
-    run = playbooks.run(playbook)
-    assert run.rc == 0 and "1 run removed" in run.output, run.output
-    assert "journal  running" in run.output and "BEGAN" in run.output
+# --- the command ------------------------------------------------------------------------------------------------
 
 
 def tool(url: str, *words: str) -> subprocess.CompletedProcess[str]:

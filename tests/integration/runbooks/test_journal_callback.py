@@ -445,3 +445,16 @@ def test_the_whole_journal_is_data(runbooks: Runbooks) -> None:
     assert run.rc == 0, run.output
     ((check, msg),) = runbooks.rows("SELECT check_name, msg FROM findings")
     assert msg.isprintable() and check == msg and "<script>" in msg and "\\x1b[31m" in msg
+
+
+def test_the_runbook_prunes_and_shows_the_runs(tmp_path: Path) -> None:
+    playbooks = Playbooks(tmp_path)
+    playbooks.write_inventory({"database": {}}, preflight_lock_directory=str(tmp_path / "locks"))
+    with open_writer(str(playbooks.journal)) as writer:
+        writer.apply([batch_of("old", 0, run=run_of("old", started_at=1.0))])
+    playbook = ROOT / "playbooks" / "journal.yml"
+    checked = playbooks.run(playbook, "--check")
+    assert checked.rc == 0 and "1 run to be removed" in checked.output, checked.output
+    run = playbooks.run(playbook)
+    assert run.rc == 0 and "1 run removed" in run.output, run.output
+    assert "journal  running" in run.output and "BEGAN" in run.output
