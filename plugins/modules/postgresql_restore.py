@@ -97,7 +97,11 @@ options:
     choices: [fence, refuse]
     default: fence
   jobs:
-    description: Connections that load and verify side by side, 1 to 64.
+    description:
+      - Connections that load and verify side by side, 1 to 64.
+      - On partitioned tables with foreign keys, jobs of pg_restore can deadlock with one another. What failed is done
+        once more, one after the other. Where the server's messages are not in English the restore ends with
+        V(load_failed) instead, the live database is not touched, and V(1) is the way.
     type: int
     default: 2
   tablespaces:
