@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,14 @@ class Product:
         return self.playbooks.run(playbook, *arguments, PYTHONPATH=packages)
 
 
+def needs_driver() -> None:
+    """The system's Python takes the psycopg2 of this environment, which it can only when both are of one version."""
+    if server_account():
+        said = subprocess.run(["/usr/bin/python3", "-V"], capture_output=True, text=True, check=True).stdout
+        if not said.startswith("Python {}.{}.".format(*sys.version_info)):
+            pytest.skip(f"{said.strip()} of the system cannot load the psycopg2 of this environment")
+
+
 def needs_runuser() -> None:
     if server_account() and shutil.which("runuser") is None:
         pytest.skip("as root this needs runuser (util-linux)")
@@ -108,6 +117,7 @@ def execute(server: Server, statement: str) -> str:
 
 
 def test_the_server_goes_back_and_forth(product: Product) -> None:
+    needs_driver()
     server = product.server
     execute(server, "INSERT INTO log VALUES ('before')")
     execute(server, "SELECT pg_create_restore_point('release')")
@@ -166,6 +176,7 @@ def test_a_data_directory_that_is_not_one_folder_is_left_alone(product: Product)
 
 
 def test_the_end_of_the_backup_is_a_target_without_a_name(product: Product) -> None:
+    needs_driver()
     execute(product.server, "INSERT INTO log VALUES ('now')")
     unclear = product.run(FORTH, "-e", "target_type=immediate", "-e", "at=20260918-040000", "-e", "confirm=db1")
     assert unclear.rc != 0 and "goes neither with target" in unclear.output, unclear.output
