@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
+from plugins.module_utils._io.throwaway import host_resources
 from tools.embedded_postgres import ROOT, SERVERS_IN
 
 # No deadline: how long an example takes says more about the neighbours on the machine than about the code.
@@ -47,10 +48,4 @@ def pytest_configure(config: pytest.Config) -> None:
 def is_roomy(memory: Path) -> bool:
     """Tell whether servers can work there, and programs be started: some are copied beside their data."""
     may_start = not os.statvfs(memory).f_flag & os.ST_NOEXEC
-    return may_start and min(shutil.disk_usage(memory).free, available_memory()) > ROOM
-
-
-def available_memory() -> int:
-    """Return proc(5): MemAvailable of /proc/meminfo, in bytes."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    return int(lines["MemAvailable"].split()[0]) * 1024
+    return may_start and min(shutil.disk_usage(memory).free, host_resources().memory) > ROOM

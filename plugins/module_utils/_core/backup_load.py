@@ -59,7 +59,6 @@ class Transcript:
     def __init__(self, on_item: Optional[Callable[[str], None]] = None) -> None:
         self.errors: List[LoadError] = []
         self.count = 0
-        self._repeats = False
         self._torn = False
         self._on_item = on_item
         self._entry = ""
@@ -101,12 +100,11 @@ class Transcript:
         self.read("")
 
     def is_lost(self) -> bool:
-        """Tell whether an error came that no second try can mend."""
-        return self.count > 0 and not self._repeats
+        """Tell whether an error came before any deadlock: no second try can mend it."""
+        return bool(self.errors) and DEADLOCK not in self.errors[0].message
 
     def _keep(self, error: LoadError) -> None:
         self.count += 1
-        self._repeats = self._repeats or (self.count == 1 and DEADLOCK in error.message)
         if len(self.errors) < _KEPT_ERRORS:
             self.errors.append(error)
 

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 from dataclasses import dataclass
 from typing import Any, Callable, Iterable, Optional, Sequence
@@ -22,6 +21,7 @@ from .command import CommandRunner
 from .postgres import Database
 from .postgres_tools import Login, Tool, find_tool
 from .process import Account, LineKeeper, Program, deadline, follow, started, too_late
+from .workspace import give, workspace
 
 _LIST_SECONDS = 600.0
 
@@ -71,7 +71,7 @@ def load_dump(load: Load, dump: str, on_item: Optional[Callable[[str], None]] = 
     """Run pg_restore with several jobs on a folder or a file and return its errors; no error means that it is all in.
 
     ``on_item`` gets the name of each object that is done. What failed because jobs were in each other's way is done
-    again one after the other, by a list that is written beside ``dump``.
+    again one after the other.
 
     Raises:
         CommandFailed: it could not be started.
@@ -81,7 +81,11 @@ def load_dump(load: Load, dump: str, on_item: Optional[Callable[[str], None]] = 
     again = entries_to_repeat(errors)
     if not again:
         return errors
-    return _run(load, [f"--use-list={_write_list(load, f'{dump}.again', again)}", dump], on_item, None)
+    with workspace("load", account=load.account) as folder:
+        wanted = folder / "wanted.list"
+        wanted.write_text("".join(f"{number};\n" for number in again), encoding="ascii")
+        give(wanted, load.account)
+        return _run(load, [f"--use-list={wanted}", dump], on_item, None)
 
 
 def load_stream(
@@ -125,16 +129,6 @@ def _run(
     if rc != 0 and not transcript.errors and "errors ignored on restore" not in text:
         return (LoadError("", _last(text) or f"exit status {rc}"),)
     return tuple(transcript.errors)
-
-
-def _write_list(load: Load, path: str, numbers: Sequence[int]) -> str:
-    """Write which entries of an archive are wanted, for whom pg_restore runs as."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write("".join(f"{number};\n" for number in numbers))
-        if load.account is not None and os.geteuid() == 0:
-            os.fchown(file.fileno(), load.account.uid, load.account.gid)
-    return path
 
 
 def _feed(process: Any, feed: Callable[[Callable[[bytes], Any]], Any]) -> None:
