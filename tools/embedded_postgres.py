@@ -20,6 +20,7 @@ import itertools
 import json
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -44,6 +45,7 @@ PREFIX = "oncall-pg-"
 SERVERS_IN = "ONCALL_SERVERS_IN"
 SOCKET_PATH_LIMIT = 107
 PORT_ATTEMPTS = 5
+PORTS = range(20000, 32768)  # what Linux gives to outgoing connections begins at 32768
 START_TIMEOUT_SECONDS = 60
 STOP_TIMEOUT_SECONDS = 30
 STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
@@ -349,9 +351,15 @@ def server_environment() -> dict[str, str]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nothing listens on, of those that the kernel gives to no outgoing connection.
+
+    A port of ip_local_port_range can be taken by any connection of this host before the server has it.
+    """
+    for port in secrets.SystemRandom().sample(PORTS, len(PORTS)):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind((HOST, port))
+            return port
+    raise RuntimeError(f"no port from {PORTS.start} to {PORTS.stop - 1} is free")
 
 
 class Server:

@@ -19,7 +19,8 @@ import pytest
 import redis
 
 from tests.support.modules import run_failed, run_ok
-from tests.support.redis_servers import TestRedis, fill, free_port, redis_servers, wait_for
+from tests.support.redis_servers import TestRedis, fill, redis_servers, wait_for
+from tools.embedded_postgres import free_port
 
 MODULE = "redis_health_info"
 PASSWORD = "redis-secret-91cd"
@@ -441,12 +442,12 @@ def test_a_server_that_loads_its_data(make_redis: Callable[..., TestRedis]) -> N
     thread.start()
     result: dict[str, Any] = {}
 
-    def loads() -> bool:
+    def loads() -> bool:  # a look that met the beginning had its answers to PING before it
         result.update(look(server))
-        return bool(finding(result, "loading")["status"] == "critical")
+        return [finding(result, check)["status"] for check in ("loading", "latency")] == ["critical", "unknown"]
 
     wait_for(loads, "the server to load")
-    assert "loads its data" in result["msg"] and finding(result, "latency")["status"] == "unknown"
+    assert "loads its data" in result["msg"]
     assert server.process is not None
     server.process.kill()
     thread.join()
@@ -527,7 +528,7 @@ def test_a_master_that_is_silent(pair: tuple[TestRedis, TestRedis]) -> None:
 
 
 def test_a_cluster_without_its_slots(make_redis: Callable[..., TestRedis]) -> None:
-    server = make_redis(cluster_enabled="yes")
+    server = make_redis(cluster_enabled="yes", cluster_port=str(free_port()))
     found = finding(look(server), "cluster")
     assert found["status"] == "critical" and "0 of 16384 slots" in found["msg"]
     server.client().execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -17,13 +16,9 @@ import redis
 import redis.backoff
 import redis.retry
 
+from tools.embedded_postgres import free_port
+
 PATIENCE_SECONDS = 30.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
@@ -69,13 +64,21 @@ class TestRedis:
         }
         self.config.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
         self.process = subprocess.Popen(["redis-server", str(self.config)], cwd="/")
-        wait_for(self.answers, f"redis on {self.port}")
+        wait_for(self.has_started, f"redis on {self.port}")
         return self
 
     def answers(self) -> bool:
         with contextlib.suppress(redis.RedisError):
             return bool(self.client().ping())
         return False
+
+    def has_started(self) -> bool:
+        assert self.process is not None and self.process.poll() is None, f"redis ended:\n{self.log()}"
+        return self.answers()
+
+    def log(self) -> str:
+        log = self.folder / "redis.log"
+        return log.read_text() if log.exists() else ""
 
     def client(self, db: int = 0, **options: Any) -> Any:
         never = redis.retry.Retry(redis.backoff.NoBackoff(), 0)

@@ -19,8 +19,9 @@ from plugins.module_utils._io.redis_save import Save, SaveFailed, copy_file, sav
 from plugins.module_utils._io.redis_server import RedisServer, RedisTarget
 from tests.support.modules import run_failed, run_ok
 from tests.support.redis_copies import SOURCE, back_up, backup_options, proof_options
-from tests.support.redis_servers import KEYS, TestRedis, fill, free_port, redis_servers, wait_for
+from tests.support.redis_servers import KEYS, TestRedis, fill, redis_servers, wait_for
 from tests.support.repositories import TestRepository, make_repository
+from tools.embedded_postgres import free_port
 
 MODULE = "redis_backup"
 PASSWORD = "redis-secret-91cd"
