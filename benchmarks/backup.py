@@ -10,6 +10,7 @@ own is copied every hour for a day while it changes by 1 % an hour. Last, a copy
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -112,10 +113,6 @@ class Lab:
         self.sql("VACUUM (ANALYZE)", dbname)
         self.sql("CHECKPOINT", dbname)
 
-    def archive_by(self, command: str) -> None:
-        self.sql(f"ALTER SYSTEM SET archive_command = '{command}'", "postgres")
-        self.sql("SELECT pg_reload_conf()", "postgres")
-
     def where(self) -> list[str]:
         return ["-h", self.server.host, "-p", str(self.server.port), "-U", self.server.superuser]
 
@@ -147,6 +144,14 @@ class Lab:
     def ours(self, module: str, **options: Any) -> list[str | Path]:
         """Return the command that runs one of our modules in a process of its own."""
         return [sys.executable, "-c", OURS, module, json.dumps(options)]
+
+
+def archive_by(server: Server, command: str) -> None:
+    """Set what archives the WAL of a server."""
+    with contextlib.closing(server.connect()) as connection:
+        cursor = connection.cursor()
+        cursor.execute(f"ALTER SYSTEM SET archive_command = '{command}'")
+        cursor.execute("SELECT pg_reload_conf()")
 
 
 _children = [0.0]
@@ -228,30 +233,40 @@ def variants_of(lab: Lab) -> dict[str, Variant]:
 
 def pgbackrest_variants(lab: Lab) -> dict[str, Variant]:
     """Return pgBackRest full and incremental, set up for this server; nothing where it cannot serve it."""
-    if shutil.which("pgbackrest") is None or lab.server.major > 15:
+    if not has_pgbackrest(lab):
         return {}
-    place = lab.server.directory / "pgbackrest"
+    common = archive_to_pgbackrest(lab, lab.server)
+    lab.measure([*common, "backup", "--type=full"], None, lab.work, user=True)
+    nothing = lab.work / "none"
+    return {
+        "pgBackRest full lz4": (lambda: [*common, "backup", "--type=full"], nothing, True),
+        "pgBackRest incremental": (lambda: [*common, "backup", "--type=incr"], nothing, True),
+    }
+
+
+def has_pgbackrest(lab: Lab) -> bool:
+    """Tell whether pgBackRest is here and serves this major."""
+    return shutil.which("pgbackrest") is not None and lab.server.major <= 15
+
+
+def archive_to_pgbackrest(lab: Lab, server: Server) -> list[str | Path]:
+    """Let a server archive its WAL with pgBackRest, and return the command for its stanza."""
+    place = server.directory / "pgbackrest"
     for name in ("repo", "log", "lock", "spool"):
         (place / name).mkdir(parents=True)
     configuration = place / "pgbackrest.conf"
     configuration.write_text(
         f"[global]\nrepo1-path={place}/repo\nlog-path={place}/log\nlock-path={place}/lock\nspool-path={place}/spool\n"
         f"process-max={JOBS}\nstart-fast=y\ncompress-type=lz4\nrepo1-bundle=y\nrepo1-retention-full=1\n"
-        f"[main]\npg1-path={lab.server.data_dir}\npg1-port={lab.server.port}\n"
-        f"pg1-socket-path={lab.server.socket_dir}\npg1-user={SUPERUSER}\n"
+        f"[main]\npg1-path={server.data_dir}\npg1-port={server.port}\n"
+        f"pg1-socket-path={server.socket_dir}\npg1-user={SUPERUSER}\n"
     )
     if account := server_account():
         subprocess.run(["chown", "-R", f"{account['user']}:{account['group']}", place], check=True)
-    common = ["pgbackrest", f"--config={configuration}", "--stanza=main"]
-    archive = f"pgbackrest --config={configuration} --stanza=main archive-push %p"
-    lab.archive_by(archive)
+    common: list[str | Path] = ["pgbackrest", f"--config={configuration}", "--stanza=main"]
+    archive_by(server, f"pgbackrest --config={configuration} --stanza=main archive-push %p")
     lab.measure([*common, "stanza-create"], None, place, user=True)
-    lab.measure([*common, "backup", "--type=full"], None, place, user=True)
-    nothing = lab.work / "none"
-    return {
-        "pgBackRest full lz4": (lambda: [*common, "backup", "--type=full"], nothing, True),
-        "pgBackRest incremental": (lambda: [*common, "backup", "--type=incr"], nothing, True),
-    }
+    return common
 
 
 def hours(lab: Lab, dbname: str, change: Callable[[int], str], count: int) -> tuple[Samples, list[float]]:
@@ -271,13 +286,8 @@ def day(lab: Lab, megabytes: int, count: int) -> Iterator[Comparison]:
     half = megabytes / 4
     lab.make("appends", half, EVENTS)
     lab.make("updates", half, ACCOUNTS)
-    rows = lab.sql("SELECT max(id) FROM events", "appends")[0][0]
-
-    def rows_at(hour: int) -> int:
-        return int(rows * (1 + hour / 100))
-
     changes = {
-        "appends": (lambda hour: MORE_EVENTS.format(first=rows_at(hour - 1) + 1, rows=rows_at(hour)), 2.0),
+        "appends": (appended(lab, "appends"), 2.0),
         "updates": (lambda _hour: UPDATE, None),
     }
     for dbname, (change, target) in changes.items():
@@ -291,31 +301,59 @@ def day(lab: Lab, megabytes: int, count: int) -> Iterator[Comparison]:
         yield Comparison(f"each later copy, {name}", "s", samples.seconds[1:], "pg_dump -Fc", plain.seconds, 0.45)
 
 
-def later(lab: Lab, runs: int) -> Samples:
+def appended(lab: Lab, dbname: str) -> Callable[[int], str]:
+    """Return the statement that lets the append-mostly table grow by 1 % of what it has now, hour by hour."""
+    rows = lab.sql("SELECT max(id) FROM events", dbname)[0][0]
+
+    def rows_at(hour: int) -> int:
+        return int(rows * (1 + hour / 100))
+
+    return lambda hour: MORE_EVENTS.format(first=rows_at(hour - 1) + 1, rows=rows_at(hour))
+
+
+def later(lab: Lab, runs: int, change: Callable[[int], str]) -> Samples:
     """Copy the whole database again and again into the repository that has it already."""
     samples = Samples()
-    for _unused in range(runs):
-        lab.sql(UPDATE, "shop")
+    for number in range(runs):
+        lab.sql(change(number + 1), "shop")
         lab.measure(lab.ours("postgresql_backup", **backup_options(lab, "shop", lab.work / "directory")), samples,
                     lab.work / "directory")  # fmt: skip
     return samples
 
 
-def restores(lab: Lab, runs: int) -> Comparison:
-    """Restore and verify a copy in a throwaway server, beside a plain pg_restore into a default one."""
-    ours, plain = Samples(), Samples()
+def restores(lab: Lab, runs: int) -> list[Comparison]:
+    """Restore and verify a copy in a throwaway server, beside a plain pg_restore.
+
+    The plain one goes into a server with default settings, and into one that archives its WAL besides, as the server
+    of a product does.
+    """
+    ours = Samples()
+    plain = {"default": Samples(), **({"archiving": Samples()} if has_pgbackrest(lab) else {})}
     options = backup_options(lab, "shop", lab.work / "directory")
     wanted = ("product", "source_host", "repository", "repository_password", "restic_cache_dir", "client_bin_dirs")
     verify = {key: options[key] for key in wanted}
     verify |= {"name": "shop", "server_bin_dirs": [str(lab.server.bin_dir)], "jobs": JOBS}
     for _unused in range(runs):
-        with Server(npm_install(str(lab.server.major)), settings=AS_INSTALLED) as other:
-            target = ["-h", other.host, "-p", str(other.port), "-U", other.superuser, "-d", "postgres"]
-            lab.measure([lab.tools / "pg_restore", *target, f"-j{JOBS}", lab.work / "fd"], plain, lab.work / "fd")
+        for kind, samples in plain.items():
+            plain_restore(lab, samples, archives=kind == "archiving")
         answer = json.loads(lab.measure(lab.ours("postgresql_backup_verify", **verify), ours, lab.work / "fd"))
         if answer["status"] not in ("ok", "warning"):
             raise RuntimeError(answer["msg"])
-    return Comparison("restore and verify", "s", ours.seconds, f"pg_restore -j{JOBS} alone", plain.seconds, 0.85)
+    what, targets = f"pg_restore -j{JOBS} alone, ", {"default": 0.85}
+    return [
+        Comparison("restore and verify", "s", ours.seconds, what + kind, samples.seconds, targets.get(kind))
+        for kind, samples in plain.items()
+    ]
+
+
+def plain_restore(lab: Lab, samples: Samples, archives: bool) -> None:
+    """Load the dump into an empty server."""
+    settings = {**AS_INSTALLED, **({"archive_mode": "on"} if archives else {})}
+    with Server(npm_install(str(lab.server.major)), settings=settings) as other:
+        if archives:
+            archive_to_pgbackrest(lab, other)
+        target = ["-h", other.host, "-p", str(other.port), "-U", other.superuser, "-d", "postgres"]
+        lab.measure([lab.tools / "pg_restore", *target, f"-j{JOBS}", lab.work / "fd"], samples, lab.work / "fd")
 
 
 def memory(lab: Lab, megabytes: int) -> list[Comparison]:
@@ -338,12 +376,12 @@ def memory(lab: Lab, megabytes: int) -> list[Comparison]:
 
 def measure_all(lab: Lab, options: argparse.Namespace) -> list[Comparison]:
     """Return every comparison."""
-    lab.archive_by("true")
+    archive_by(lab.server, "true")
     lab.make("shop", options.megabytes, EVENTS, ACCOUNTS)
     size = lab.sql("SELECT pg_database_size('shop')", "postgres")[0][0]
     print(f"database: {size / 1e6:.0f} MB", file=sys.stderr, flush=True)
     first = first_copies(lab, options.runs)
-    lab.archive_by("true")
+    archive_by(lab.server, "true")
     plain = first["pg_dump -Fc"]
     found = []
     for name, samples in first.items():
@@ -353,9 +391,12 @@ def measure_all(lab: Lab, options: argparse.Namespace) -> list[Comparison]:
             found.append(Comparison(f"  CPU of it: {name}", "s", samples.cpu, "pg_dump -Fc", plain.cpu))
             if any(samples.size):
                 found.append(Comparison(f"  size of it: {name}", "MB", samples.size, "pg_dump -Fc", plain.size))
-    again = later(lab, options.runs)
-    found.append(Comparison("each later copy: ours", "s", again.seconds, "pg_dump -Fc", plain.seconds, 0.45))
-    found.append(restores(lab, options.runs))
+    changes = {"1 % appended": appended(lab, "shop"), "1 % of one table updated at random": lambda _number: UPDATE}
+    for name, change in changes.items():
+        again = later(lab, options.runs, change)
+        found.append(Comparison(f"later copy, {name}", "s", again.seconds, "pg_dump -Fc", plain.seconds, 0.45))
+        found.append(Comparison(f"  CPU of it: {name}", "s", again.cpu, "pg_dump -Fc", plain.cpu))
+    found += restores(lab, options.runs)
     return [*found, *day(lab, options.megabytes, options.hours), *memory(lab, options.megabytes)]
 
 
