@@ -43,6 +43,7 @@ from .run import Operation, Task
 from .spec import ArgumentSpec, progress_spec
 
 _COMMANDS = ("status", "restart", "stop", "start", "reload")
+_LAST_POLL_SECONDS = 0.1  # for the poll that begins when the deadline has come
 
 
 def service_restart_spec() -> ArgumentSpec:
@@ -153,8 +154,7 @@ class ServiceRestart(Operation):
         clock, gate = self._task.clock, self._gate
         while watch.verdict == WAITING:
             polled = clock.monotonic()
-            left = max(0.1, gate.deadline - self._since(began))
-            failures = self._ask(left)
+            failures = self._ask(began)
             reading = Reading(self._since(began), self._manager.read(), failures)
             watch = advance(watch, reading, gate)
             self._show(watch, self._since(began))
@@ -162,13 +162,16 @@ class ServiceRestart(Operation):
                 clock.sleep(max(0.0, min(gate.interval - self._since(polled), gate.deadline - self._since(began))))
         return watch
 
-    def _ask(self, seconds: float) -> tuple[str, ...]:
+    def _ask(self, began: float) -> tuple[str, ...]:
+        """Ask all probes in the time that is left, and return why each failed."""
+        left = max(_LAST_POLL_SECONDS, self._gate.deadline - self._since(began))
         failures = []
-        answers = run_probes(self._probes, self._task.commands, seconds, self._task.clock.monotonic)
+        answers = run_probes(self._probes, self._task.commands, left, self._task.clock.monotonic)
+        is_over = self._since(began) >= self._gate.deadline
         for probe, failure in zip(self._probes, answers):
-            self._tally[probe.name].count(failure)
-            if failure is not None:
-                failures.append(f"{probe.name}: {failure}")
+            said = self._tally[probe.name].count(failure, cut_short=is_over and left < probe.timeout)
+            if said is not None:
+                failures.append(f"{probe.name}: {said}")
         return tuple(failures)
 
     def _show(self, watch: Watch, elapsed: float) -> None:
@@ -228,13 +231,19 @@ class _Tally:
     """How one probe fared over all polls."""
 
     def __init__(self) -> None:
-        self._polls, self._failed, self._last = 0, 0, ""
+        self._polls, self._failed, self._last, self._failing = 0, 0, "", False
 
-    def count(self, failure: Optional[str]) -> None:
-        """Take one answer into account."""
+    def count(self, failure: Optional[str], cut_short: bool) -> Optional[str]:
+        """Take one answer into account and return why it is none, if so.
+
+        A poll that the deadline cut short says nothing new: what the poll before it said is the reason.
+        """
         self._polls += 1
         self._failed += failure is not None
-        self._last = failure or self._last
+        if failure is not None and not (cut_short and self._failing):
+            self._last = failure
+        self._failing = failure is not None
+        return self._last if self._failing else None
 
     def result(self) -> dict[str, Any]:
         """Return the counts and the last failure."""
