@@ -9,6 +9,8 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
 # Without compiled files each start of ansible-playbook takes seconds instead of a half.
 unexport PYTHONDONTWRITEBYTECODE
 export ANSIBLE_HOME := $(CURDIR)/.cache/ansible
+# ansible-core starts in no other encoding, and every image of Debian has this locale.
+export LC_ALL := C.UTF-8
 # ansible-playbook buffers what it writes to a pipe: progress would arrive when it is over.
 export PYTHONUNBUFFERED := 1
 # In a folder with an odd name .venv is a link to a place with a plain one, see tools/setup.sh.

@@ -12,24 +12,32 @@ from typing import Any, Mapping, Optional
 from ansible.plugins.action import ActionBase
 
 from ..module_utils._io.process_identity import pid_space, process_start
+from ..module_utils._module.lease import RunbookLock, lease_spec
+from ..plugin_utils.here import Near
 
 
-class ActionModule(ActionBase):
+class ActionModule(Near):
     """Say who holds the lock, and look whether the process of another holder is still alive: only this side can."""
 
-    _supports_check_mode = True
     _supports_async = False
+    spec = staticmethod(lease_spec)
+    start = RunbookLock
 
     def run(self, tmp: Any = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
-        """Run the module, and a second time when the holder turns out to be dead."""
-        result = super().run(tmp, task_vars)
-        arguments = {"holder": this_run(task_vars or {}), **self._task.args}
-        result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
-        holder = busy_holder(result)
-        if holder and is_dead(holder, this_run(task_vars or {})):
-            arguments["dead_runs"] = [holder["run"]]
-            result = dict(self._execute_module(module_args=arguments, task_vars=task_vars))
-        return result
+        """Ask for the lock, and a second time when its holder turns out to be dead."""
+        result: dict[str, Any] = ActionBase.run(self, tmp, task_vars)
+        me = this_run(task_vars or {})
+        arguments = {"holder": me, **self._task.args}
+        answer = self._ask(arguments, task_vars)
+        holder = busy_holder(answer)
+        if holder and is_dead(holder, me):
+            answer = self._ask({**arguments, "dead_runs": [holder["run"]]}, task_vars)
+        return {**result, **answer}
+
+    def _ask(self, arguments: dict[str, Any], task_vars: Optional[dict[str, Any]]) -> dict[str, Any]:
+        if self.is_here(task_vars or {}):
+            return self.answer(arguments)
+        return dict(self._execute_module(module_args=arguments, task_vars=task_vars))
 
 
 def this_run(task_vars: Mapping[str, Any]) -> dict[str, Any]:

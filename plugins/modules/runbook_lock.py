@@ -153,35 +153,12 @@ failure:
 # end: results of every module
 """
 
-from ..module_utils._module.lease import RunbookLock
+from ..module_utils._module.lease import RunbookLock, lease_spec
 from ..module_utils._module.run import run
-from ..module_utils._module.spec import ArgumentSpec
-
-
-def argument_spec() -> ArgumentSpec:
-    holder = {
-        "run": {"type": "str", "required": True},
-        "host": {"type": "str", "required": True},
-        "boot_id": {"type": "str", "default": ""},
-        "pid": {"type": "int"},
-        "pid_start": {"type": "int"},
-        "user": {"type": "str", "default": ""},
-        "runbook": {"type": "str", "default": ""},
-    }
-    return ArgumentSpec(
-        {
-            "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["acquired", "renewed", "released"], "default": "acquired"},
-            "ttl": {"type": "str", "default": "2h"},
-            "directory": {"type": "path"},
-            "holder": {"type": "dict", "options": holder},
-            "dead_runs": {"type": "list", "elements": "str", "default": []},
-        }
-    )
 
 
 def main() -> None:
-    run(argument_spec(), RunbookLock)
+    run(lease_spec(), RunbookLock)
 
 
 if __name__ == "__main__":

@@ -37,11 +37,11 @@ class Here(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: Any = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
         """Check the options and run the operation."""
-        return {**ActionBase.run(self, tmp, task_vars), **self.answer()}
+        return {**ActionBase.run(self, tmp, task_vars), **self.answer(self._task.args)}
 
-    def answer(self) -> dict[str, Any]:
-        """Return the result as the module would."""
-        checked = self.spec().validate(self._task.args)
+    def answer(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the result as the module would with these arguments."""
+        checked = self.spec().validate(arguments)
         secrets = (*self.secrets_in(checked.validated_parameters), *sorted(map(str, checked._no_log_values)))
         if checked.error_messages:
             return {"failed": True, **redact_value(refusal(checked.errors, self._task.action), secrets)}
@@ -60,11 +60,11 @@ class Near(Here, OnTheHost):  # type: ignore[misc]
 
     def run(self, tmp: Any = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
         """Run the operation here, or the module on its host."""
-        if self._is_here(task_vars or {}):
+        if self.is_here(task_vars or {}):
             return Here.run(self, tmp, task_vars)
         return dict(OnTheHost.run(self, tmp, task_vars))
 
-    def _is_here(self, task_vars: Mapping[str, Any]) -> bool:
+    def is_here(self, task_vars: Mapping[str, Any]) -> bool:
         """Tell whether the module would be run by this user with this Python, in this environment."""
         if self._connection.transport != "local" or self._connection.become is not None:
             return False

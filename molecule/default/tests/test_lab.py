@@ -72,6 +72,7 @@ def test_lost_host_and_return(host, facts, wait_until):
     """A host that lost power boots again under its own address."""
     boot = host.check_output("stat -c %Y /proc/1")
     podman("kill", facts["lab_container"])
+    podman("wait", facts["lab_container"])  # a container that still counts as running is not started
     podman("start", facts["lab_container"])
 
     def is_back():

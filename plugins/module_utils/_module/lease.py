@@ -16,6 +16,30 @@ from .._core.result import DONE, Decision, Outcome, Step
 from .._core.units import parse_duration
 from .._io.lease import LeaseFiles, default_directory
 from .run import Operation, Task
+from .spec import ArgumentSpec
+
+
+def lease_spec() -> ArgumentSpec:
+    """Return the options of the module."""
+    holder = {
+        "run": {"type": "str", "required": True},
+        "host": {"type": "str", "required": True},
+        "boot_id": {"type": "str", "default": ""},
+        "pid": {"type": "int"},
+        "pid_start": {"type": "int"},
+        "user": {"type": "str", "default": ""},
+        "runbook": {"type": "str", "default": ""},
+    }
+    return ArgumentSpec(
+        {
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["acquired", "renewed", "released"], "default": "acquired"},
+            "ttl": {"type": "str", "default": "2h"},
+            "directory": {"type": "path"},
+            "holder": {"type": "dict", "options": holder},
+            "dead_runs": {"type": "list", "elements": "str", "default": []},
+        }
+    )
 
 
 class RunbookLock(Operation):

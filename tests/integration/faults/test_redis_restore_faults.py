@@ -160,7 +160,7 @@ def test_an_undo_names_replicas_that_follow_nobody(
     words = f"127.0.0.1:{replica.port} (REPLICAOF 127.0.0.1 {redis.port})"
     assert undone["status"] == "critical" and words in undone["msg"], undone
     replica.client().replicaof("127.0.0.1", redis.port)
-    wait_for(lambda: not replica.client().info("replication")["master_sync_in_progress"], "the replica")
+    wait_for(lambda: replica.client().info("replication")["master_link_status"] == "up", "the replica")
     redis.client().set("since", 1)
     run_ok(RESTORE, options)
     replica.client().replicaof("127.0.0.1", redis.port)

@@ -58,7 +58,7 @@ class Product:
             "point_in_time_data_dir": str(self.server.data_dir),
             "point_in_time_stop_command": pg_ctl(self.server, "stop", "-m", "fast", "-w"),
             "point_in_time_start_command": pg_ctl_start(self.server, self.log, "-W"),
-            "point_in_time_polls": 5,
+            "point_in_time_polls": 60,
             **owner,
         }
         self.playbooks.write_inventory({"database": {"db1": variables}}, preflight_lock_directory=str(folder / "locks"))
@@ -188,7 +188,8 @@ def test_the_end_of_the_backup_is_a_target_without_a_name(product: Product) -> N
 
 def test_a_target_that_is_never_reached_leaves_the_server_as_it_was(product: Product) -> None:
     execute(product.server, "INSERT INTO log VALUES ('now')")
-    failed = product.run(FORTH, "-e", "target_type=name", "-e", "target=never", "-e", "confirm=db1")
+    failed = product.run(FORTH, "-e", "target_type=name", "-e", "target=never", "-e", "confirm=db1",
+                         "-e", "point_in_time_polls=5")  # fmt: skip
     assert failed.rc != 0 and "as it was before" in failed.output, failed.output
     assert product.rows() == ["now"]
     assert not list(product.server.data_dir.parent.glob("data.before-*"))

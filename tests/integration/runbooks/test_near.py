@@ -63,6 +63,20 @@ def test_both_ways_say_the_same(tmp_path: Path, database: Database, other_python
     assert ("diff" in here) == ("diff" in there)
 
 
+@pytest.mark.parametrize("first_here", [True, False])
+def test_a_lock_is_the_same_lock_from_both_ways(tmp_path: Path, other_python: str, first_here: bool) -> None:
+    options = {"name": "maintenance", "directory": str(tmp_path / "locks")}
+    there = {"ansible_python_interpreter": other_python}
+    results, ways = [], [{}, there] if first_here else [there, {}]
+    for host in ways:
+        result, shown = answer(tmp_path, "runbook_lock", options, **host)
+        assert travelled(shown, "runbook_lock") == bool(host)
+        results.append(result)
+    taken, taken_over = results
+    assert taken["changed"] and taken_over["changed"] and "is taken over from" in taken_over["msg"], taken_over
+    assert taken.keys() - OWN == taken_over.keys() - OWN
+
+
 @pytest.mark.parametrize(
     "options",
     [

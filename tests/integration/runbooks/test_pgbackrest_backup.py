@@ -190,7 +190,9 @@ class Product:
             "backup_product": "shop",
             "preflight_lock_directory": str(folder / "locks"),
             "preflight_disk_paths": [str(folder)],
+            "preflight_disk_warning_percent": 100,
             "preflight_disk_critical_percent": 100,
+            "preflight_inodes_warning_percent": 100,
             "preflight_inodes_critical_percent": 100,
         }
         self.playbooks.write_inventory({"database": {"db1": variables}})

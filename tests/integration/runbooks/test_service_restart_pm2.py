@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.modules import run_failed, run_ok
-from tests.support.pm2 import Pm2, Pm2Unavailable, install, own_pm2
+from tests.support.pm2 import Pm2, install, own_pm2
 
 GOOD = "require('http').createServer((q, r) => r.end('ok')).listen(0, '127.0.0.1')\n"
 DIES = "console.error('token=hunter2 is wrong'); setTimeout(() => process.exit(3), 100)\n"
@@ -19,10 +19,7 @@ DIES = "console.error('token=hunter2 is wrong'); setTimeout(() => process.exit(3
 
 @pytest.fixture(scope="module")
 def pm2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pm2]:
-    try:
-        install()
-    except Pm2Unavailable as error:
-        pytest.skip(str(error))
+    install()
     folder = tmp_path_factory.mktemp("pm2")
     with own_pm2(folder / "home") as pm2:
         (folder / "good.js").write_text(GOOD)
@@ -39,7 +36,7 @@ def options(pm2: Pm2, name: str, **more: Any) -> dict[str, Any]:
         "pm2_executable": str(pm2.program),
         "pm2_home": str(pm2.home),
         "interval": "100ms",
-        "deadline": "15s",
+        "deadline": "60s",
         **more,
     }
 
