@@ -196,8 +196,7 @@ def guarded_run_directory() -> Path:
     """Make this process's run directory; a guard process clears it when this process ends, however it ends."""
     sweep()
     directory = new_run_directory()
-    owner = {"pid": os.getpid(), "start": process_start(os.getpid()), "uid": os.geteuid()}
-    (directory / "owner.json").write_text(json.dumps(owner))
+    (directory / "owner.json").write_text(json.dumps(this_owner()))
     guard = subprocess.Popen(
         [sys.executable, "-I", __file__, "guard", directory], stdin=subprocess.PIPE, start_new_session=True, cwd="/"
     )
@@ -274,12 +273,30 @@ def release_shared_memory(pid_file: Path) -> None:
         subprocess.run(["ipcrm", "-m", segment], check=False, stderr=subprocess.DEVNULL)
 
 
+def this_owner() -> dict[str, Any]:
+    """Say who owns the run directory of this process; its pid means nothing in another namespace of pids."""
+    pid = os.getpid()
+    return {"pid": pid, "start": process_start(pid), "uid": os.geteuid(), "pid_namespace": pid_namespace()}
+
+
+def pid_namespace() -> str | None:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return None
+
+
 def sweep() -> None:
-    """Clear the run directories of processes that died together with their guard."""
+    """Clear the run directories of processes that died together with their guard.
+
+    Those of another container that shares the folder are left alone: which of its processes live is not seen here.
+    """
+    namespace = pid_namespace()
     for directory in itertools.chain.from_iterable(Path(base).glob(f"{PREFIX}*") for base in run_bases()):
         with contextlib.suppress(OSError, ValueError):
             owner = json.loads((directory / "owner.json").read_text())
-            if owner["uid"] == os.geteuid() and process_start(owner["pid"]) != owner["start"]:
+            ours = owner["uid"] == os.geteuid() and owner.get("pid_namespace", namespace) == namespace
+            if ours and process_start(owner["pid"]) != owner["start"]:
                 clear(directory)
 
 

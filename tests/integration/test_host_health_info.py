@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -25,7 +26,7 @@ from plugins.module_utils._io.host_health import Ports
 from plugins.module_utils._io.progress import ProgressFile
 from plugins.module_utils._module.host_health import HostHealth, host_health_spec
 from plugins.module_utils._module.run import Task
-from tests.support.kernel import LOSSY_TUNNEL, hung, memory_group, mounted, needs_root, processes, turn_read_only
+from tests.support.kernel import LOSSY_TUNNEL, memory_group, mounted, needs_root, processes, turn_read_only
 from tests.support.modules import run_failed, run_ok
 
 MODULE = "host_health_info"
@@ -46,6 +47,14 @@ def about(result: dict[str, Any], check: str, words: str) -> dict[str, Any]:
     """Return the one finding of a check that speaks of something."""
     (finding,) = [finding for finding in findings(result, check) if words in finding["msg"]]
     return finding
+
+
+def in_own_mounts(code: str) -> str:
+    """Run Python code in a mount namespace of its own: no other look at this host meets what it mounts."""
+    command = ["unshare", "--mount", sys.executable, "-c", code]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
 
 
 def look_below(root: Path, **options: Any) -> Decision:
@@ -166,24 +175,40 @@ def test_a_file_system_is_looked_at_once_however_often_it_is_mounted(tmp_path: P
     assert [finding for finding in findings(result, "disk") if str(again) in finding["msg"]] == []
 
 
+HANGS = f"""
+import json, time
+from pathlib import Path
+from tests.support.kernel import hung
+from tests.support.modules import run_ok
+begun = time.monotonic()
+with hung(Path({{point!r}})):
+    result = run_ok({MODULE!r}, {{options!r}})
+print(json.dumps([time.monotonic() - begun, result]))
+"""
+ENDS = """
+import subprocess, sys
+from pathlib import Path
+from tests.support.kernel import hung
+with hung(Path({point!r})):
+    subprocess.run([sys.executable, "-c", {code!r}], timeout=60, check=True)
+"""
+
+
 @needs_root
 def test_a_file_system_that_hangs_is_unknown_and_holds_nobody_up(tmp_path: Path) -> None:
-    begun = time.monotonic()
-    with hung(tmp_path / "dead") as point:
-        result = look(mount_timeout="500ms")
-        finding = about(result, "disk", str(point))
+    said = in_own_mounts(HANGS.format(point=str(tmp_path / "dead"), options={**QUICK, "mount_timeout": "500ms"}))
+    seconds, result = json.loads(said)
+    finding = about(result, "disk", str(tmp_path / "dead"))
     assert finding["status"] == "unknown" and "no answer within 0.5 s" in finding["msg"]
-    assert time.monotonic() - begun < 10
+    assert seconds < 10
     assert findings(result, "deleted_files")[0]["status"] != "unknown"
 
 
 @needs_root
 def test_a_process_with_a_file_on_a_hung_file_system_ends_all_the_same(tmp_path: Path) -> None:
     """What waits in the kernel must not keep the module's own process alive."""
-    with hung(tmp_path / "dead"):
-        code = f"from tests.support.modules import run_ok; run_ok({MODULE!r}, {{'mount_timeout': '300ms'}})"
-        ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60, check=False, capture_output=True)
-    assert ended.returncode == 0, ended.stderr
+    code = f"from tests.support.modules import run_ok; run_ok({MODULE!r}, {{'mount_timeout': '300ms'}})"
+    in_own_mounts(ENDS.format(point=str(tmp_path / "dead"), code=code))
 
 
 @needs_root
@@ -218,9 +243,19 @@ def test_processors_that_are_busy() -> None:
     assert len(result["host"]["busiest"]) == 3 and result["host"]["busiest"][0]["cpu_percent"] >= 10
 
 
+# 1200 MiB to whoever counts the pages of a process, of 50 MiB that are really taken.
+SHARED_FOR_EACH = """
+import mmap, os, time
+shared, size = os.memfd_create("shared"), 50 << 20
+os.ftruncate(shared, size)
+held = [mmap.mmap(shared, size, mmap.MAP_SHARED | mmap.MAP_POPULATE) for _number in range(24)]
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
 def test_the_biggest_process_is_named() -> None:
-    hold = "x = bytearray(1200 << 20)\nx[::4096] = x[::4096]\nprint('ready', flush=True)\nimport time; time.sleep(600)"
-    with processes(1, hold) as [running]:
+    with processes(1, SHARED_FOR_EACH) as [running]:
         biggest = look()["host"]["biggest"]
     assert running.pid in [one["pid"] for one in biggest if one["bytes"] >= 1200 * MIB]
 
@@ -252,6 +287,10 @@ def test_zombies() -> None:
             process.wait()
 
 
+# What iproute2 says, older and newer, and then which of our commands it was.
+NO_VXLAN = r"(Operation not supported|Unknown device type).*'ip', 'link', 'add'"
+
+
 @needs_root
 def test_an_interface_with_errors(tmp_path: Path) -> None:
     code = tmp_path / "inside.py"
@@ -259,6 +298,8 @@ def test_an_interface_with_errors(tmp_path: Path) -> None:
     ended = subprocess.run(
         ["unshare", "--net", sys.executable, code], capture_output=True, text=True, timeout=60, check=False
     )
+    if re.search(NO_VXLAN, ended.stderr, re.DOTALL):
+        pytest.skip("this kernel has no vxlan: a tunnel that loses its frames cannot be made here")
     assert ended.returncode == 0, ended.stderr
     assert "'critical'" in ended.stdout and re.search(r"tun1: 2\d errors", ended.stdout)
 
@@ -333,6 +374,14 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, s
     return write
 
 
+HUNG, GIVEN_UP = "exec sleep 60", r"no answer within 0(\.\d+)? s; give a longer timeout"
+
+
+def brief(timeout: str) -> dict[str, str]:
+    """Return the options of a look that waits for a program that never answers: others get the time they have."""
+    return {"mount_timeout": "300ms", "timeout": timeout}
+
+
 UNIT = '[{"unit":"shop.service","load":"loaded","active":"failed","sub":"failed","description":"The shop"}]'
 
 
@@ -346,17 +395,19 @@ def test_units_that_have_failed(program: Callable[[str, str], None], answer: str
 
 
 @pytest.mark.parametrize(
-    ("script", "words"),
+    ("script", "options", "words"),
     [
-        ("echo 'System has not been booted with systemd' >&2; exit 1", "not been booted with systemd"),
-        ("echo '<html>'", "makes no sense"),
-        ("printf '\\033[31mred' >&2; exit 1", r"x1b\[31mred"),
-        ("exec sleep 60", r"no (end after|answer within) 0\.\d+ s"),
+        ("echo 'System has not been booted with systemd' >&2; exit 1", {}, "not been booted with systemd"),
+        ("echo '<html>'", {}, "makes no sense"),
+        ("printf '\\033[31mred' >&2; exit 1", {}, r"x1b\[31mred"),
+        (HUNG, brief("1s"), r"no end after 0\.8 s, killed|" + GIVEN_UP),
     ],
 )
-def test_units_that_cannot_be_asked_for(program: Callable[[str, str], None], script: str, words: str) -> None:
+def test_units_that_cannot_be_asked_for(
+    program: Callable[[str, str], None], script: str, options: dict[str, str], words: str
+) -> None:
     program("systemctl", script)
-    (finding,) = findings(look(mount_timeout="300ms", timeout="1s"), "failed_units")
+    (finding,) = findings(look(**options), "failed_units")
     assert finding["status"] == "unknown" and re.search(words, finding["msg"]) and finding["msg"].isprintable()
 
 
@@ -379,7 +430,7 @@ CHRONY = "A29FC801,192.0.2.1,2,1795262400.1,-0.{offset},0,0,0,0,0,0.02,0.001,64.
         (None, "exit 1", "echo yes", "ok", "says timedatectl"),
         (None, "exit 1", "echo no", "warning", "not synchronised"),
         (None, "exit 1", "exit 1", "unknown", "adjtimex"),
-        (None, "exec sleep 60", "exec sleep 60", "unknown", "no end after 0.8 s, killed"),
+        (None, HUNG, HUNG, "unknown", r"no end after 0\.8 s, killed|" + GIVEN_UP),
     ],
 )
 def test_the_clock(
@@ -394,8 +445,8 @@ def test_the_clock(
     monkeypatch.setattr(host_programs, "kernel_clock", lambda: kernel)
     program("chronyc", f"echo '{chrony}'" if "," in chrony else chrony)
     program("timedatectl", timedate)
-    (finding,) = findings(look(mount_timeout="300ms", timeout="2s"), "time_sync")
-    assert finding["status"] == status and words in finding["msg"]
+    (finding,) = findings(look(**(brief("2s") if chrony == HUNG else {})), "time_sync")
+    assert finding["status"] == status and re.search(words, finding["msg"])
 
 
 def test_the_kernels_own_word_about_its_clock() -> None:

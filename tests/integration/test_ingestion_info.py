@@ -12,14 +12,15 @@ from tests.support.servers import SUPERUSER, Database, Roles
 from tests.support.sessions import finding
 
 NAME = "ingestion_info"
+LOCAL_ZONE = "Asia/Kolkata"  # ahead of UTC, and no hour comes twice
 SCHEMA = """
 CREATE TABLE public.events (
     source text, at timestamptz, local timestamp, written text, day date, epoch bigint, ok boolean, status int, key text
 );
 """
-FILL = """
+FILL = f"""
 INSERT INTO public.events
-SELECT %s, t, t AT TIME ZONE 'Europe/Berlin', to_char(t AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), t::date,
+SELECT %s, t, t AT TIME ZONE '{LOCAL_ZONE}', to_char(t AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), t::date,
        extract(epoch FROM t)::bigint, i %% 50 <> 0, CASE WHEN i %% 50 = 0 THEN 500 ELSE 200 END, i::text
   FROM generate_series(1, %s) i, LATERAL (SELECT now() - make_interval(secs => %s + i * 3000.0 / %s) AS t) moment
 """
@@ -138,7 +139,7 @@ def test_own_queries_are_bound_and_mixed_with_the_table(events: Database) -> Non
 @pytest.mark.parametrize("column", ["at", "local", "written"])
 def test_every_kind_of_time_is_read_in_its_time_zone(events: Database, column: str) -> None:
     fill(events, count=1200, newest=90)
-    zone = "Europe/Berlin" if column == "local" else "UTC"
+    zone = LOCAL_ZONE if column == "local" else "UTC"
     own_query = {"last_event": f"SELECT max({column}) FROM public.events"}
     result = look(
         events,

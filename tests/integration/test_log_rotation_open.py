@@ -74,6 +74,12 @@ def held_by(pid: int, path: Path) -> bool:
     return (info.st_dev, info.st_ino) in Processes().written_by(pid)
 
 
+def halt(process: subprocess.Popen[str]) -> None:
+    """Stop a process, and wait until it does nothing any more."""
+    process.send_signal(signal.SIGSTOP)
+    wait_for(lambda: "\nState:\tT" in Path(f"/proc/{process.pid}/status").read_text(), "the process to be stopped")
+
+
 def finding(result: dict[str, Any], check: str) -> dict[str, Any]:
     return next(found for found in result["findings"] if found["check"] == check)
 
@@ -326,10 +332,28 @@ def test_a_command_that_fails_is_a_failure_and_nothing_is_lost(
     assert log.exists()
 
 
-def test_copytruncate_keeps_the_file_and_the_writer_goes_on(folder: Path, log: Path) -> None:
+def count_in_window(process: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Count, at each truncation, the lines that the writer wrote after the last look; it waits meanwhile."""
+    lost, real = [], os.ftruncate
+
+    def truncate(fd: int, size: int) -> None:
+        halt(process)
+        unread = os.pread(fd, os.fstat(fd).st_size, os.lseek(fd, 0, os.SEEK_CUR))
+        lost.append(unread.count(b"\n"))
+        real(fd, size)
+        process.send_signal(signal.SIGCONT)
+
+    monkeypatch.setattr(os, "ftruncate", truncate)
+    return lost
+
+
+def test_copytruncate_keeps_the_file_and_the_writer_goes_on(
+    folder: Path, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with writer(log, pause=0.01, reopens=False) as process:
         wait_for(lambda: log.stat().st_size > 40, "some lines")
         inode = log.stat().st_ino
+        lost = count_in_window(process, monkeypatch)
         result = rotate(folder, reopen={"method": "copytruncate"})
         assert f"pid {process.pid}) goes on writing to it" in step(result, "rotate")["detail"]
         assert (log.stat().st_ino, held_by(process.pid, log)) == (inode, True)
@@ -338,7 +362,7 @@ def test_copytruncate_keeps_the_file_and_the_writer_goes_on(folder: Path, log: P
     whole = everything(folder, "app.log").splitlines()
     assert b"\0" not in b"".join(whole), "no hole"
     assert whole == sorted(set(whole), key=int), "no line twice, and all in order"
-    assert written - len(whole) <= 1, "the window is documented: at most what was written within microseconds"
+    assert len(lost) == 1 and written - len(whole) == lost[0], "lost is what was written after the last look, no more"
 
 
 def test_copytruncate_ends_although_lines_come_in_during_each_sync(
@@ -459,7 +483,7 @@ def test_the_second_run_tells_nobody_anything(
     folder: Path, log: Path, process: subprocess.Popen[str], pid_file: Path
 ) -> None:
     rotate(folder, reopen=signalled(pid_file))
-    process.send_signal(signal.SIGSTOP)
+    halt(process)
     before = snapshot(folder)
     result = run_ok("log_rotation", {"path": str(folder), "reopen": signalled(pid_file)})
     assert (result["changed"], result["plan"], snapshot(folder)) == (False, [], before)

@@ -8,6 +8,7 @@ import pytest
 from plugins.module_utils._core.errors import DatabaseFailed, LockBusy, PreconditionFailed
 from plugins.module_utils._io import postgres
 from plugins.module_utils._io.clock import SystemClock, wait_until
+from tests.support.sessions import eventually
 
 HOSTILE = [
     'x"; DROP TABLE t; --',
@@ -116,12 +117,18 @@ def test_a_terminated_session_is_a_server_gone(database, session):
     assert failed.value.code == "server_gone" and session.closed
 
 
-def test_a_cancelled_statement_says_so(session):
-    timer = threading.Timer(0.2, session.cancel)
-    timer.start()
+def test_a_cancelled_statement_says_so(database, session):
+    asleep = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND state = 'active' AND wait_event = 'PgSleep'"
+
+    def cancel_at_work():
+        eventually(lambda: database.fetch(asleep, session.reported_pid), "the statement to be at work")
+        session.cancel()
+
+    canceller = threading.Thread(target=cancel_at_work)
+    canceller.start()
     with pytest.raises(DatabaseFailed) as failed:
         session.fetch("SELECT pg_catalog.pg_sleep(30)")
-    timer.join()
+    canceller.join()
     assert failed.value.code == "cancelled"
 
 

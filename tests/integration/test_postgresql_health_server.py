@@ -101,9 +101,13 @@ def test_a_server_that_was_just_started_is_told_and_later_it_is_not(own: Databas
 def test_a_crash_of_one_process_is_told_although_the_first_one_lives(
     own: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plugins.module_utils._core.postgres_health_server._CRASH_SECONDS", 1.0)
-    age = "SELECT clock_timestamp() - pg_postmaster_start_time() > '1.5 s'"
-    eventually(lambda: own.fetch(age) == [(True,)], "the server to be old")
+    later = "SELECT extract(epoch FROM {} - pg_postmaster_start_time())::float8"
+    checkpointer = f"{later.format('backend_start')} FROM pg_stat_activity WHERE backend_type = 'checkpointer'"
+    eventually(lambda: own.fetch(checkpointer), "the checkpointer to be there")
+    ((began,),) = own.fetch(checkpointer)
+    monkeypatch.setattr("plugins.module_utils._core.postgres_health_server._CRASH_SECONDS", began + 1)
+    # the module asks for both ages one after the other: what passes in between is not part of the difference
+    eventually(lambda: own.fetch(later.format("clock_timestamp()"))[0][0] > began + 2.5, "the server to be old")
     calm = look(own, limits=only("uptime"))
     assert "started anew" not in words(calm, "uptime")
     victim, witness = own.connect(), own.connect()

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.postgres_health import found, look, only, sample, status, words
 from tests.support.servers import Database, Roles, Server
-from tests.support.sessions import Clients, eventually
+from tests.support.sessions import Clients, eventually, only_these_are_left
 
 SECRET = "SELECT 'a@b.example', pg_sleep(60)"
 
@@ -31,6 +31,7 @@ def test_connections_that_are_used_up_are_told_before_they_are_gone(small: Datab
     small.execute("CREATE ROLE app LOGIN; CREATE ROLE other LOGIN")
     limits = only("connections", "free_connections", "reserved_connections", "pool")
     opened = [small.connect("app") for _number in range(6)] + [small.connect("other")]
+    only_these_are_left(small.server, len(opened))
     result = look(small, limits=limits, pool_size=6, pool_roles=["app"])
     assert status(result, "connections") == "warning" and "8 of 10 connections used" in words(result, "connections")
     assert status(result, "free_connections") == "critical" or sample(result, "database.connections.used") == 8

@@ -219,6 +219,9 @@ def test_an_idle_transaction_is_named_and_vacuum_in_vain_is_not_repeated(databas
         assert by_table(second)["public.t"]["code"] == "xmin_horizon"
         assert "reports" in finding(second, "xmin_horizon")["msg"]
         assert second["status"] == "warning"
+        pid = connection.info.backend_pid
+    gone = "SELECT NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE pid = %s)"
+    until(lambda: database.fetch(gone, pid)[0][0], "the holder to be gone")
     third = maintain(database)
     assert third["steps"][0]["detail"].startswith("1,000 of 1,000 dead rows removed")
 
@@ -317,13 +320,14 @@ def test_what_does_not_fit_is_not_started_and_the_next_run_goes_on(database: Dat
 
 def test_nothing_is_cancelled_at_the_end_unless_asked_for(database: Database) -> None:
     make_needy(database, "t", rows=3000)
-    options = {"vacuum_cost_delay": "10ms", "vacuum_cost_limit": 300, "budget": "1s"}
-    locked_until = time.monotonic() + 1.5
+    options = {"vacuum_cost_delay": "10ms", "vacuum_cost_limit": 300, "budget": "5s"}
     with holding(database, "LOCK TABLE t IN ACCESS EXCLUSIVE MODE") as connection:
         results: list[dict[str, Any]] = []
         thread = threading.Thread(target=lambda: results.append(maintain(database, **options, lock_timeout="30s")))
         thread.start()
-        until(lambda: time.monotonic() > locked_until and waiting(database), "the budget to be used up")
+        until(lambda: waiting(database), "the run to wait for the lock")
+        used_up = time.monotonic() + 5
+        until(lambda: time.monotonic() > used_up and waiting(database), "the budget to be used up")
         connection.rollback()
         thread.join(60)
     assert statuses(results[0]) == {"public.t": "done"}
@@ -332,7 +336,7 @@ def test_nothing_is_cancelled_at_the_end_unless_asked_for(database: Database) ->
 def test_what_runs_at_the_end_is_cancelled_when_asked_for(database: Database) -> None:
     make_needy(database, "t")
     with holding(database, "LOCK TABLE t IN ACCESS EXCLUSIVE MODE"):
-        result = maintain(database, budget="1s", cancel_at_end=True, lock_timeout="60s")
+        result = maintain(database, budget="5s", cancel_at_end=True, lock_timeout="60s")
     assert statuses(result) == {"public.t": "skipped"}
     assert by_table(result)["public.t"]["code"] == "no_time_left"
     assert result["steps"][0]["detail"] == "cancelled: the time is used up"

@@ -253,6 +253,7 @@ def test_few_free_connections_are_told_for_who_asks(throwaway_server: Callable[.
         "warning",
     )
     assert status(look(database, free_connections_warning=1, free_connections_critical=0), "free_connections") == "ok"
+    only_these_are_left(server, 9)
     for _unused in range(2):
         clients("web")
     refused = look(database, "app")

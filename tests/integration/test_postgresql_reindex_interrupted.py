@@ -355,7 +355,7 @@ def test_a_signal_ends_the_run_in_order(database: Database) -> None:
 def test_what_runs_at_the_end_of_the_time_is_cancelled_when_told_to(database: Database) -> None:
     make_bloated(database)
     with held(database, SNAPSHOT):
-        done = run_ok(MODULE, options(database, include=["t_v"], budget="2s", cancel_at_end=True))
+        done = run_ok(MODULE, options(database, include=["t_v"], budget="6s", cancel_at_end=True))
     assert step(done, "t_v")["status"] == "skipped" and "time is used up" in step(done, "t_v")["detail"]
     assert index_names(database, "t") == {"t_pkey", "t_v"} and records(database) == []
 

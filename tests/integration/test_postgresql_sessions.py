@@ -100,10 +100,13 @@ def test_a_row_tells_who_since_when_and_what_without_literals(database: Database
 
 
 def test_idle_time_counts_from_the_end_of_the_last_statement(database: Database, clients: Clients) -> None:
-    connected_long_ago = clients().aged(0.6)
-    connected_long_ago.run("SELECT 1")
-    looked = run_ok("postgresql_sessions", options(database, rule(database, "idle", older_than="500ms")), check=True)
-    assert looked["plan"] == []
+    connected_first, idle_first = clients().aged(), clients()
+    connected_first.run("SELECT 1")
+    for client in (idle_first, connected_first):
+        client.aged()
+    only_the_longest = options(database, rule(database, "idle"), max_sessions=1, on_excess="limit")
+    looked = run_ok("postgresql_sessions", only_the_longest, check=True)
+    assert outcomes(looked) == {idle_first.pid: "planned", connected_first.pid: "over_cap"}
 
 
 def test_an_aborted_transaction_is_idle_in_transaction(database: Database, clients: Clients) -> None:

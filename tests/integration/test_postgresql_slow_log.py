@@ -35,7 +35,11 @@ def own(throwaway_server: Callable[..., Server]) -> Iterator[Database]:
 
 def guard_of(result: dict[str, Any]) -> int:
     (detail,) = [step["detail"] for step in result["steps"] if step["id"].startswith("turn_on")]
-    return int(str(detail).split()[2])
+    return told_guard(detail)
+
+
+def told_guard(detail: str) -> int:
+    return int(detail.split()[2])
 
 
 GUARDS: dict[str, list[int]] = {}
@@ -46,6 +50,28 @@ def turn(database: Database, user: str = SUPERUSER, **more: Any) -> dict[str, An
     if any(step["id"].startswith("turn_on") for step in result["steps"]):
         GUARDS.setdefault(database.name, []).append(guard_of(result))
     return result
+
+
+def start_halted(*arguments: Any) -> int:
+    """Start a guard that does nothing until it is told to go on; its time passes all the same."""
+    pid = start_guard(*arguments)
+    os.kill(pid, signal.SIGSTOP)
+    return pid
+
+
+@pytest.fixture
+def guards(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The guards that this process starts: each does nothing until a test lets it go on."""
+    started: list[int] = []
+
+    def start(*arguments: Any) -> int:
+        started.append(start_halted(*arguments))
+        return started[-1]
+
+    monkeypatch.setattr("plugins.module_utils._io.slow_log.start_guard", start)
+    yield started
+    for pid in filter(alive, started):
+        os.kill(pid, signal.SIGKILL)
 
 
 def stop_guards(database: Database) -> None:
@@ -126,16 +152,30 @@ def test_it_turns_itself_off_and_puts_back_exactly_what_was_there(own: Database)
     eventually(lambda: not alive(guard_of(done)), "the guard to be gone")
 
 
+KILLED_RUN = """
+import os, signal, sys
+from plugins.module_utils._io import slow_log
+from plugins.module_utils._module.slow_log import PostgresSlowLog
+from tests.integration.test_postgresql_slow_log import start_halted
+from tests.support.modules import run_module
+
+def tell_and_die(_run, _decision, steps):
+    os.write(1, steps[0].detail.encode())
+    os.kill(os.getpid(), signal.SIGKILL)
+
+slow_log.start_guard = start_halted
+PostgresSlowLog._outcome = tell_and_die
+run_module("postgresql_slow_log", {"dsn": sys.argv[1], "duration": "2s"})
+"""
+
+
 def test_it_is_turned_off_although_the_run_was_killed(own: Database) -> None:
-    script = (
-        "import os, signal, sys\n"
-        "from tests.support.modules import run_module\n"
-        "from plugins.module_utils._module.slow_log import PostgresSlowLog\n"
-        "PostgresSlowLog._outcome = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-        f"run_module('postgresql_slow_log', {{'dsn': {own.dsn()!r}, 'duration': '2s'}})\n"
-    )
-    killed = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, check=False, timeout=60)
+    command = [sys.executable, "-c", KILLED_RUN, own.dsn()]
+    killed = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=False, timeout=60)
+    guard = told_guard(killed.stdout.decode())
+    GUARDS.setdefault(own.name, []).append(guard)
     assert killed.returncode == -signal.SIGKILL and effective(own) == "250ms"
+    os.kill(guard, signal.SIGCONT)
     eventually(lambda: effective(own) == "-1" and comment(own) == ODD, "the guard to turn it off")
 
 
@@ -147,10 +187,14 @@ def test_a_guard_that_is_asked_to_end_turns_it_off_first(own: Database) -> None:
     eventually(lambda: not alive(pid), "the guard to be gone")
 
 
-def test_the_guard_waits_for_a_server_that_is_away(own: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_guard_waits_for_a_server_that_is_away(
+    own: Database, guards: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("plugins.module_utils._io.slow_log._RETRY_SECONDS", 0.2)
     pid = guard_of(turn(own, duration="1s"))
     own.server.stop()
+    assert guards == [pid]
+    os.kill(pid, signal.SIGCONT)
     with pytest.raises(TimeoutError):
         wait_until(lambda: not alive(pid), "the guard, which must not give up", 2, SystemClock())
     own.server.start()
@@ -158,12 +202,15 @@ def test_the_guard_waits_for_a_server_that_is_away(own: Database, monkeypatch: p
 
 
 def test_what_is_left_on_when_the_guard_dies_is_told_by_the_health_check_and_cleared_by_the_next_run(
-    own: Database,
+    own: Database, guards: list[int]
 ) -> None:
-    done = turn(own, duration="1s")
+    turn(own)
     calm = look(own, limits=only("slow_log"))
     assert status(calm, "slow_log") == "ok" and "will be turned off" in words(calm, "slow_log")
-    os.kill(guard_of(done), signal.SIGKILL)
+    turn(own, state="absent")
+    turn(own, duration="1s")
+    for guard in guards:
+        os.kill(guard, signal.SIGKILL)
     late: dict[str, Any] = {}
 
     def overdue() -> bool:
@@ -228,21 +275,15 @@ def test_an_owner_without_superuser_logs_one_database(own: Database) -> None:
     held.close()
 
 
-def test_who_may_not_set_it_leaves_nothing_behind(own: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[int] = []
-
-    def start(*arguments: Any) -> int:
-        started.append(start_guard(*arguments))
-        return started[-1]
-
-    monkeypatch.setattr("plugins.module_utils._io.slow_log.start_guard", start)
+def test_who_may_not_set_it_leaves_nothing_behind(own: Database, guards: list[int]) -> None:
     own.execute("CREATE ROLE shop LOGIN")
     own.execute(f"ALTER DATABASE {own.name} OWNER TO shop")
     refused = run_failed(NAME, {"dsn": own.dsn("shop"), "scope": "database"})
     assert refused["failure"]["code"] == "insufficient_privilege" and not refused["changed"]
     assert [step["status"] for step in refused["steps"]] == ["failed"]
     assert comment(own) == ODD and effective(own) == "-1"
-    eventually(lambda: not alive(started[0]), "the guard to see that it is not needed")
+    os.kill(guards[0], signal.SIGCONT)
+    eventually(lambda: not alive(guards[0]), "the guard to see that it is not needed")
     own.execute("CREATE ROLE stranger LOGIN")
     assert "owns" in run_failed(NAME, {"dsn": own.dsn("stranger"), "scope": "database"})["msg"]
 

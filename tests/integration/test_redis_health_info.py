@@ -25,6 +25,8 @@ from tools.embedded_postgres import free_port
 MODULE = "redis_health_info"
 PASSWORD = "redis-secret-91cd"
 MIB = 1024**2
+BUSY_HOST = {"latency": {"warning": 10, "critical": 20}}  # the limits of a server beside other tests
+NEW_SERVER = {**BUSY_HOST, "uptime": False}
 
 
 @pytest.fixture
@@ -71,13 +73,14 @@ def moment_ago(server: TestRedis, result: dict[str, Any]) -> dict[str, Any]:
 def test_a_server_that_is_well(make_redis: Callable[..., TestRedis]) -> None:
     server = make_redis(password=PASSWORD)
     fill(server)
-    result = look(server, limits={"uptime": False})
+    result = look(server, limits=NEW_SERVER)
     assert result["status"] == "ok", result["msg"]
     assert result["changed"] is False and result["area"] == "redis"
     assert result["redis"]["databases"][0] == {"database": 0, "keys": 556, "expires": 50}
     assert result["redis"]["role"] == "master" and result["redis"]["version"]
     assert len(result["samples"]) < 40 and PASSWORD not in str(result)
-    assert run_ok(MODULE, server.options, check=True)["status"] == "warning"  # it was only just started
+    young = run_ok(MODULE, {**server.options, "limits": BUSY_HOST}, check=True)
+    assert young["status"] == "warning"  # it was only just started
 
 
 @pytest.mark.parametrize(
@@ -458,23 +461,22 @@ def test_a_server_that_loads_its_data(make_redis: Callable[..., TestRedis]) -> N
 
 @pytest.fixture
 def pair(make_redis: Callable[..., TestRedis]) -> tuple[TestRedis, TestRedis]:
-    master = make_redis("master", password=PASSWORD, repl_diskless_sync_delay="0")
+    master = make_redis("master", password=PASSWORD)
     replica = make_redis("replica", password=PASSWORD, replicaof=f"127.0.0.1 {master.port}")
     wait_for(lambda: replica.client().info("replication")["master_link_status"] == "up", "the replica to follow")
+    wait_for(lambda: master.client().info("replication")["slave0"]["state"] == "online", "the replica to be online")
     return master, replica
 
 
 def test_master_and_replica_that_are_well(pair: tuple[TestRedis, TestRedis]) -> None:
     master, replica = pair
-    quiet = {"uptime": False}
-    wait_for(lambda: master.client().info("replication")["slave0"]["state"] == "online", "the replica to be online")
-    above = look(master, expected_role="master", expected_replicas=1, limits=quiet)
+    above = look(master, expected_role="master", expected_replicas=1, limits=NEW_SERVER)
     assert above["status"] == "ok", above["msg"]
     assert above["redis"]["replicas"][0]["state"] == "online"
     assert {"role", "replicas", "replication_link", "replication_lag", "replication_lag_bytes"} <= {
         one["check"] for one in above["findings"]
     }
-    below = look(replica, expected_role="replica", limits=quiet)
+    below = look(replica, expected_role="replica", limits=NEW_SERVER)
     assert below["status"] == "ok" and below["redis"]["role"] == "replica", below["msg"]
 
 
@@ -501,7 +503,6 @@ def test_a_replica_that_lost_its_master(pair: tuple[TestRedis, TestRedis]) -> No
 
 def test_a_replica_that_falls_behind(pair: tuple[TestRedis, TestRedis]) -> None:
     master, replica = pair
-    wait_for(lambda: master.client().info("replication")["slave0"]["state"] == "online", "the replica to be online")
     assert replica.process is not None
     os.kill(replica.process.pid, signal.SIGSTOP)
     try:

@@ -26,12 +26,16 @@ from tests.support.journals import rows
 from tests.support.playbooks import ROOT, Playbooks
 from tests.support.reports import DAY, HOSTILE, finding
 
-NOW = float(int(time.time()))
+
+def now() -> float:
+    """Read the clock, when a test is at work: it may have been collected long ago."""
+    return float(int(time.time()))
 
 
 def run_of(runbook: str, status: str, ago: float, **more: Any) -> Run:
-    ended = None if status == "interrupted" else NOW - ago + 60
-    made = Run(f"{runbook}-{ago:g}", runbook, NOW - ago, ended, status, operator="ana", hosts=2, msg="two checks")
+    started = now() - ago
+    ended = None if status == "interrupted" else started + 60
+    made = Run(f"{runbook}-{ago:g}", runbook, started, ended, status, operator="ana", hosts=2, msg="two checks")
     return replace(made, **more)
 
 
@@ -41,11 +45,12 @@ def step_of(run: Run, action: str, target: str, status: str = "done") -> StepRow
 
 def write_journal(url: str) -> None:
     """Write what a few days of runs leave."""
+    moment = now()
     daily = run_of("daily-operations", "critical", 3600, inventory="inventories/shop")
     weekly = run_of("weekly-maintenance", "ok", 9 * DAY)
     broken = run_of("weekly-maintenance", "interrupted", 2 * DAY)
     found = tuple(
-        finding(area, host, check, status, msg, run_id=daily.id, at=NOW - 3600)
+        finding(area, host, check, status, msg, run_id=daily.id, at=moment - 3600)
         for area, host, check, status, msg in (
             ("database", "db1", "slot", "critical", "slot old_dr holds back 48 GB of WAL"),
             ("database", "db2", "connections", "ok", "12 of 100 connections used"),
@@ -54,27 +59,29 @@ def write_journal(url: str) -> None:
         )
     )
     samples = (
-        *rows("host.memory.used_percent", [(NOW - 3600, 84.0)], host="db1"),
-        *rows("availability.latency.p95", [(NOW - 7200, 0.2), (NOW - 3600, 0.4)], unit="seconds"),
-        *rows("business.signups", [(NOW - 8 * DAY, 300.0), (NOW - 3600, 412.0)], unit="count"),
+        *rows("host.memory.used_percent", [(moment - 3600, 84.0)], host="db1"),
+        *rows("availability.latency.p95", [(moment - 7200, 0.2), (moment - 3600, 0.4)], unit="seconds"),
+        *rows("business.signups", [(moment - 8 * DAY, 300.0), (moment - 3600, 412.0)], unit="count"),
     )
-    drill = Drill(0, daily.id, "database", NOW - DAY, NOW - DAY + 900, "ok", 900.0, None, 60.0, None, "")
-    event = IncidentEvent(0, "INC-1", NOW - 1000, "detected", "ana", "checkout answers 503")
+    drill = Drill(0, daily.id, "database", moment - DAY, moment - DAY + 900, "ok", 900.0, None, 60.0, None, "")
+    event = IncidentEvent(0, "INC-1", moment - 1000, "detected", "ana", "checkout answers 503")
     with open_writer(url) as writer:
         for number, run in enumerate((weekly, broken)):
-            writer.apply([Batch(run.id, number, NOW, run=run, steps=(step_of(run, "vacuum", "shop public.events"),))])
+            writer.apply(
+                [Batch(run.id, number, moment, run=run, steps=(step_of(run, "vacuum", "shop public.events"),))]
+            )
         writer.apply(
             [
                 Batch(
                     daily.id,
                     0,
-                    NOW,
+                    moment,
                     run=daily,
                     steps=(step_of(daily, "terminate", "pid 4711 app@shop"),),
                     findings=found,
                     samples=samples,
                     drills=(drill,),
-                    incidents=(Incident("INC-1", "Checkout is down", "SEV-1", "open", NOW - 1000),),
+                    incidents=(Incident("INC-1", "Checkout is down", "SEV-1", "open", moment - 1000),),
                     events=(event,),
                 )
             ]
@@ -232,7 +239,7 @@ def test_the_journal_is_told_in_all_three_formats(tmp_path: Path, url: str) -> N
 def test_a_run_that_is_due_turns_red_by_the_passing_of_time_alone(tmp_path: Path) -> None:
     address = f"sqlite:///{tmp_path / 'journal.db'}"
     with open_writer(address) as writer:
-        writer.apply([Batch("b", 0, NOW, run=run_of("backup", "ok", 3 * 3600 - 60))])
+        writer.apply([Batch("b", 0, now(), run=run_of("backup", "ok", 3 * 3600 - 60))])
     for every, grace, overdue in (("3h", "10m", []), ("2h", "70m", []), ("2h", "50m", ["backup"])):
         schedule = [{"runbook": "backup", "every": every, "grace": grace}]
         result = write_report(options(tmp_path, address, schedule=schedule, objectives=[]))
@@ -243,7 +250,7 @@ def test_a_run_that_is_due_turns_red_by_the_passing_of_time_alone(tmp_path: Path
 def test_a_run_of_a_part_is_none_of_the_schedule_unless_it_is_agreed_on(tmp_path: Path) -> None:
     address = f"sqlite:///{tmp_path / 'journal.db'}"
     with open_writer(address) as writer:
-        writer.apply([Batch("b", 0, NOW, run=replace(run_of("backup", "ok", 600), limit_="app1"))])
+        writer.apply([Batch("b", 0, now(), run=replace(run_of("backup", "ok", 600), limit_="app1"))])
     for agreed, overdue in (({}, ["backup"]), ({"limit": "app2"}, ["backup"]), ({"limit": "app1"}, [])):
         schedule = [{"runbook": "backup", "every": "1d", **agreed}]
         assert write_report(options(tmp_path, address, schedule=schedule, objectives=[]))["overdue"] == overdue
@@ -252,7 +259,7 @@ def test_a_run_of_a_part_is_none_of_the_schedule_unless_it_is_agreed_on(tmp_path
 def test_a_backup_that_ran_and_failed_counts_for_one_question_and_not_for_the_other(tmp_path: Path) -> None:
     address = f"sqlite:///{tmp_path / 'journal.db'}"
     with open_writer(address) as writer:
-        writer.apply([Batch("b", 0, NOW, run=run_of("backup", "critical", 600))])
+        writer.apply([Batch("b", 0, now(), run=run_of("backup", "critical", 600))])
     for counts, overdue in (("completed", []), ("good", ["backup"])):
         schedule = [{"runbook": "backup", "every": "1d", "counts": counts}]
         assert write_report(options(tmp_path, address, schedule=schedule, objectives=[]))["overdue"] == overdue
@@ -287,10 +294,10 @@ def test_hostile_texts_of_the_journal_stay_texts(tmp_path: Path) -> None:
     with open_writer(address) as writer:
         for number, text in enumerate(HOSTILE):
             run = run_of(text, "failed", 60.0 + number, id=f"r{number}", operator=text, msg=text, inventory=text)
-            found = (finding(text, text, text, "critical", text, run_id=run.id, at=NOW),)
+            found = (finding(text, text, text, "critical", text, run_id=run.id, at=now()),)
             step = replace(step_of(run, "terminate", text), host=text, detail=text)
-            samples = rows("host.cpu.used_percent", [(NOW, 1.0)], host=text, unit=text, labels={text[:50]: text})
-            batch = Batch(run.id, 0, NOW, run=run, findings=found, steps=(step,), samples=samples)
+            samples = rows("host.cpu.used_percent", [(now(), 1.0)], host=text, unit=text, labels={text[:50]: text})
+            batch = Batch(run.id, 0, now(), run=run, findings=found, steps=(step,), samples=samples)
             writer.apply([batch])
     found = texts(write_report(options(tmp_path, address, links={text: text for text in HOSTILE})))
     assert "<script>document" not in found["html"] and "<img" not in found["html"]

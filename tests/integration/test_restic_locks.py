@@ -16,7 +16,7 @@ from plugins.module_utils._io.process import Program, deadline, started
 from plugins.module_utils._io.restic import RepositoryFailed, Restic
 from tests.support.backup_faults import script, small_disk
 from tests.support.repositories import TestRepository, make_repository
-from tests.support.restic_lock import add_dead_lock, add_lock, locks
+from tests.support.restic_lock import add_dead_lock, add_lock, living_lock, locks
 
 Work = Callable[[TestRepository, Path, str], object]
 PAYLOAD = os.urandom(6_000_000)  # more than fits into a pipe and what waits before it
@@ -44,11 +44,8 @@ def snapshot(repository: TestRepository, folder: Path) -> str:
 
 @pytest.fixture
 def living(repository: TestRepository, tmp_path: Path) -> Iterator[str]:
-    """The exclusive lock of a restic that is at work, as its process is: it waits for the input of another copy."""
-    other = make_repository(tmp_path / "other")
-    with started(other.restic.stdin_program("stream", host="db1", tags=()), stdin=subprocess.PIPE) as process:
-        yield add_lock(repository.location, host=socket.gethostname(), pid=process.pid)
-        assert process.poll() is None
+    with living_lock(repository, tmp_path / "other") as lock:
+        yield lock
 
 
 def add_key(repository: TestRepository, folder: Path, _snapshot: str) -> None:

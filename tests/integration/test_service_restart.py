@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import pytest
 from tests.support import product
 from tests.support.modules import run_failed, run_module, run_ok
 from tests.support.servers import Database
+from tools.embedded_postgres import free_port
 
 TOKEN = "c4n4ry-t0ken"
 
@@ -27,8 +27,7 @@ class Product:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.port = int(listener.getsockname()[1])
+        self.port = free_port()
         (folder / "port").write_text(str(self.port))
         self.mood()
 

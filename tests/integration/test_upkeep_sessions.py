@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from plugins.module_utils._core.errors import DatabaseFailed
+from plugins.module_utils._core.errors import DatabaseFailed, OpsError
+from plugins.module_utils._io.maintenance_work import Crew
 from plugins.module_utils._io.postgres import LOCK_CLASS
 from plugins.module_utils._module import reindex as reindex_module
 from tests.support import reindex
@@ -27,7 +28,7 @@ from tests.support.maintenance import (
     until,
 )
 from tests.support.modules import run_failed, run_ok
-from tests.support.servers import Database, Server
+from tests.support.servers import Database, Roles
 from tests.support.silence import Line
 
 REINDEX = "postgresql_reindex"
@@ -81,21 +82,27 @@ def test_no_table_is_vacuumed_while_indexes_are_rebuilt(database: Database) -> N
 
 
 @pytest.fixture
-def hurried(throwaway_server: Callable[..., Server], major: int) -> Database:
-    """A database of a server that ends sessions which idle, and from 17 on transactions which take long."""
-    limits = {"idle_session_timeout": 14, "transaction_timeout": 17}
-    settings = {name: "1s" for name, since in limits.items() if major >= since}
-    return Database.create(throwaway_server(settings=settings))
+def hurried(database: Database, role: Roles, major: int) -> str:
+    """A role for which the server ends sessions that idle, and from 17 on transactions that take long.
+
+    Only the module runs as this role: what a test prepares, holds and looks at may take its time.
+    """
+    name = role()
+    database.execute(f"ALTER ROLE {name} SUPERUSER")
+    for limit, since in (("idle_session_timeout", 14), ("transaction_timeout", 17)):
+        if major >= since:
+            database.execute(f"ALTER ROLE {name} SET {limit} = '1s'")
+    return name
 
 
 @pytest.mark.majors(minimum=14)
-def test_maintenance_outlives_the_servers_time_outs_and_keeps_its_lock(hurried: Database) -> None:
-    make_needy(hurried, "slow", rows=400)
+def test_maintenance_outlives_the_servers_time_outs_and_keeps_its_lock(database: Database, hurried: str) -> None:
+    make_needy(database, "slow", rows=400)
     began = time.monotonic()
-    run = in_background(hurried, **SLOW)
-    until(lambda: hurried.fetch(VACUUMING), "the slow table to be vacuumed")
+    run = in_background(database, dsn=database.dsn(hurried), **SLOW)
+    until(lambda: database.fetch(VACUUMING), "the slow table to be vacuumed")
     looks = []
-    while (look := hurried.fetch(f"SELECT EXISTS ({VACUUMING}), EXISTS ({HOLDERS})")[0])[0]:
+    while (look := database.fetch(f"SELECT EXISTS ({VACUUMING}), EXISTS ({HOLDERS})")[0])[0]:
         looks.append(look)
     result = run.result(60)
     assert time.monotonic() - began > 2, "the run was too quick to prove anything"
@@ -106,27 +113,43 @@ def test_maintenance_outlives_the_servers_time_outs_and_keeps_its_lock(hurried: 
 
 
 @pytest.mark.majors(minimum=14)
-def test_reindex_outlives_the_servers_time_outs(hurried: Database) -> None:
-    reindex.make_bloated(hurried)
-    with reindex.held(hurried, "SET transaction_timeout = 0" if hurried.server.major >= 17 else "SELECT 1") as holder:
-        holder.commit()
-        holder.cursor().execute(WRITER)
-        with reindex.Subprocess(reindex.options(hurried, max_wait="60s")) as run:
-            reindex.wait_for_copy(hurried, "t_v_ccnew")
-            waited = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'REINDEX%%' AND xact_start < now() - %s::interval"
-            until(lambda: hurried.fetch(waited, "2 s"), "the rebuild to wait for longer than the server allows")
-            holder.rollback()
-            result = run.result()
+def test_reindex_outlives_the_servers_time_outs(database: Database, hurried: str) -> None:
+    reindex.make_bloated(database)
+    database.execute(f"ALTER TABLE t OWNER TO {hurried}")
+    of_run = reindex.options(database, hurried, max_wait="60s")
+    with reindex.held(database, WRITER) as holder, reindex.Subprocess(of_run) as run:
+        reindex.wait_for_copy(database, "t_v_ccnew")
+        waited = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'REINDEX%%' AND xact_start < now() - %s::interval"
+        until(lambda: database.fetch(waited, "2 s"), "the rebuild to wait for longer than the server allows")
+        holder.rollback()
+        result = run.result()
     assert result["changed"] and {one["status"] for one in result["steps"]} == {"done"}, result
 
 
-def test_maintenance_that_loses_its_lock_begins_nothing_more_and_tells_what_it_did(database: Database) -> None:
-    make_needy(database, "slow", rows=400)
+@pytest.fixture
+def lock_missed(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set as soon as a run of this process knows that its lock is lost."""
+    missed, give_up = threading.Event(), Crew.give_up
+
+    def give_up_and_tell(crew: Crew, error: OpsError) -> None:
+        give_up(crew, error)
+        missed.set()
+
+    monkeypatch.setattr(Crew, "give_up", give_up_and_tell)
+    return missed
+
+
+def test_maintenance_that_loses_its_lock_begins_nothing_more_and_tells_what_it_did(
+    database: Database, lock_missed: threading.Event
+) -> None:
+    make_needy(database, "slow")
     make_unknown(database, "later")
-    run = in_background(database, jobs=1, **SLOW)
-    until(lambda: database.fetch(VACUUMING), "the slow table to be vacuumed")
-    ((holder,),) = database.fetch(HOLDERS)
-    database.fetch("SELECT pg_terminate_backend(%s)", holder)
+    with holding(database, "LOCK TABLE slow IN ACCESS EXCLUSIVE MODE"):
+        run = in_background(database, jobs=1, lock_timeout="60s")
+        until(lambda: database.fetch(WAITING), "the run to be at the first table")
+        ((holder,),) = database.fetch(HOLDERS)
+        database.fetch("SELECT pg_terminate_backend(%s)", holder)
+        assert lock_missed.wait(30)
     result = run.result(60)
     assert result["failed"] and result["failure"]["code"] == "server_gone"
     assert "the lock postgresql_upkeep" in result["msg"] and "1 of 2 tables done" in result["msg"]

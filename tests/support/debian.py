@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.embedded_postgres import free_port
+
 TOOLS = ("apt-get", "apt-cache", "apt-config", "dpkg", "dpkg-deb", "dpkg-query")
 SECURITY, STABLE = "security", "stable"
 _NAMES = {
@@ -84,7 +86,7 @@ class Debian:
 
     def serve(self) -> None:
         """Let the archives be reached."""
-        port = self._server.server_address[1] if self._server else 0
+        port = self._server.server_address[1] if self._server else free_port()
         handler = functools.partial(QuietHandler, directory=str(self.archive))
         ThreadingHTTPServer.allow_reuse_address = True
         self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)

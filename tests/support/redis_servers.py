@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -59,6 +61,7 @@ class TestRedis:
             "logfile": "redis.log",
             "pidfile": str(self.folder / "redis.pid"),
             "enable-debug-command": "yes",
+            "repl-diskless-sync-delay": "0",  # no replica waits for others to come
             **({"requirepass": self.password, "masterauth": self.password} if self.password else {}),
             **self.settings,
         }
@@ -89,6 +92,15 @@ class TestRedis:
         if action == "start":
             return ["redis-server", str(self.config), "--daemonize", "yes"]
         return ["sh", "-c", f"kill $(cat {self.folder}/redis.pid)"]
+
+    def kill(self) -> None:
+        """End it at once, as the kernel does that has no memory left: with the process that saves."""
+        assert self.process is not None
+        saving = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        self.process.kill()
+        for pid in saving:  # it holds the connections of the server as long as it lives
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
 
     def stop(self) -> None:
         """End it without a save, whoever started it."""

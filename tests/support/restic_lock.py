@@ -6,15 +6,19 @@ Format: restic's design document, "Locks": JSON, sealed with the repository's ma
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import socket
 import subprocess
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from tests.support.repositories import PASSWORD
+from plugins.module_utils._io.process import started
+from tests.support.repositories import PASSWORD, TestRepository, make_repository
 from tests.support.restic_key import derive, open_sealed, seal
+from tests.support.sessions import eventually
 
 
 def add_lock(location: Path, *, host: str, pid: int, age: timedelta = timedelta(), exclusive: bool = True) -> str:
@@ -34,9 +38,28 @@ def add_dead_lock(location: Path, *, exclusive: bool = True) -> str:
     return add_lock(location, host=socket.gethostname(), pid=ended.pid, exclusive=exclusive)
 
 
+@contextlib.contextmanager
+def living_lock(repository: TestRepository, folder: Path) -> Iterator[str]:
+    """Hold the exclusive lock of a restic that is at work, as its process is: it waits for the input of another copy.
+
+    Its own lock says that it has come so far that it takes no harm from being asked whether it lives.
+    """
+    other = make_repository(folder)
+    with started(other.restic.stdin_program("stream", host="db1", tags=()), stdin=subprocess.PIPE) as process:
+        eventually(lambda: locks(other.location), "restic to be at work")
+        yield add_lock(repository.location, host=socket.gethostname(), pid=process.pid)
+        assert process.poll() is None
+
+
 def locks(location: Path) -> set[str]:
     """Return the ids of the locks as they lie in the folder; a name that is not its last one is none yet."""
     return {path.name for path in (location / "locks").iterdir() if len(path.name) == 64}
+
+
+def until_locked(location: Path) -> str:
+    """Return shell text that waits for a lock as long as $! lives: under its last name, restic writes another first."""
+    there = f"ls {location / 'locks'} | grep -qx '.\\{{64\\}}'"
+    return f"while kill -0 $! && ! {there}; do sleep 0.01; done"
 
 
 def _master_key(location: Path) -> bytes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -12,22 +14,46 @@ import psycopg2
 from plugins.module_utils._io.clock import SystemClock, wait_until
 from tests.support.servers import SUPERUSER, Database, Server
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 _STATE = "SELECT state, wait_event_type FROM pg_stat_activity WHERE pid = %s AND backend_start = %s"
 _AGE = """
-SELECT least(extract(epoch FROM clock_timestamp() - state_change), extract(epoch FROM clock_timestamp() - query_start))
-  FROM pg_stat_activity WHERE pid = %s AND backend_start = %s
+SELECT least(extract(epoch FROM clock_timestamp() - state_change), extract(epoch FROM clock_timestamp() - query_start),
+             {waits})
+  FROM pg_stat_activity a WHERE pid = %s AND backend_start = %s
 """
+# Null for who does not wait. What waits has its waitstart a moment later; 13 does not keep it.
+_WAITS = """(SELECT coalesce(extract(epoch FROM clock_timestamp() - l.waitstart), 0)
+                FROM pg_locks l WHERE l.pid = a.pid AND NOT l.granted)"""
 
 
 def eventually(condition: Any, what: str) -> None:
     wait_until(condition, what, PATIENCE_SECONDS, SystemClock(), every=0.02)
 
 
+@contextlib.contextmanager
+def asking(server: Server) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
+    """Ask in a session of the superuser that is gone afterwards: one that was closed keeps its slot for a moment."""
+    connection = server.connect()
+    process = Path("/proc", str(connection.info.backend_pid))
+
+    def ask(query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        cursor = connection.cursor()
+        cursor.execute(query, parameters or None)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
+
+    try:
+        yield ask
+    finally:
+        connection.close()
+        wait_until(lambda: not process.exists(), "who asked to be gone", PATIENCE_SECONDS, SystemClock(), every=0.002)
+
+
 def only_these_are_left(server: Server, count: int) -> None:
-    """Wait until so many client sessions are open besides the one that asks: who ended, or was refused, lingers."""
+    """Wait until so many client sessions are open and no other: who ended, was refused, or asks here, lingers."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-    eventually(lambda: Database(server, "postgres").fetch(query) == [(count,)], f"{count} sessions to be left")
+    with asking(server) as ask:
+        eventually(lambda: ask(query) == [(count,)], f"{count} sessions to be left")
 
 
 @dataclass
@@ -45,7 +71,8 @@ class Client:
 
     def ask(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Ask the server in a session of the superuser, never in this one."""
-        return Database(self.server, "postgres").fetch(query, *parameters)
+        with asking(self.server) as ask:
+            return ask(query, *parameters)
 
     @property
     def alive(self) -> bool:
@@ -82,8 +109,9 @@ class Client:
 
     def aged(self, seconds: float = 0.25) -> Client:
         """Wait until the server says that it has done what it does for longer than this."""
+        query = _AGE.format(waits=_WAITS if self.server.major >= 14 else "NULL")
         eventually(
-            lambda: self.ask(_AGE, self.pid, self.started)[0][0] > seconds, f"pid {self.pid} to be {seconds} s old"
+            lambda: self.ask(query, self.pid, self.started)[0][0] > seconds, f"pid {self.pid} to be {seconds} s old"
         )
         return self
 

@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tools.embedded_postgres import free_port
+
 Answer = Callable[[socket.socket, bytes], None]
 
 
@@ -95,8 +97,8 @@ def drip(head: str, forever: str) -> Answer:
 
 
 def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """Return a port at which nothing listens, and which no connection of this host is given meanwhile."""
+    return free_port()
 
 
 def page(body: str | bytes = "ok", status: str = "200 OK", **headers: str) -> Answer:

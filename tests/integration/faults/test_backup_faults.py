@@ -32,6 +32,7 @@ from tests.support.every_object import EVERY_OBJECT
 from tests.support.faults import fault
 from tests.support.modules import run_failed, run_ok
 from tests.support.repositories import TestRepository, make_repository
+from tests.support.restic_lock import until_locked
 from tests.support.servers import Database, Roles, Server, client_bin_dir, random_name
 from tests.support.sessions import eventually
 from tests.support.verify import options as verify_options
@@ -161,12 +162,12 @@ def test_restic_is_killed_in_a_stream(scene: Scene) -> None:
 
 @fault("kill_restic_directory", "backup: repository", NO_COPY)
 def test_restic_is_killed_over_a_folder(scene: Scene) -> None:
-    """As soon as it has locked the repository."""
-    locks, real = scene.repository.location / "locks", shutil.which("restic")
+    """As soon as it has locked the repository; at 1 KiB each second it would be at work for long."""
+    real = shutil.which("restic")
     restic = script(
         scene.temp / "broken" / "restic",
         f'if [ "$1" != backup ]; then exec {real} "$@"; fi',
-        f'{real} "$@" & while [ -z "$(ls {locks})" ]; do sleep 0.01; done; kill -9 $!; kill -9 $$',
+        f'{real} --limit-upload 1 "$@" & {until_locked(scene.repository.location)}; kill -9 $!; kill -9 $$',
     )
     scene.fails("restic_failed", mode="directory", restic_path=str(restic))
     scene.goes_on()

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import redis as driver
 
+from plugins.module_utils._io.workspace import processes_in
+from tests.support.backup_faults import script
 from tests.support.faults import fault
 from tests.support.modules import run_failed, run_ok
 from tests.support.redis_copies import (
@@ -79,7 +81,6 @@ def test_bgsave_fails(repository: TestRepository, redis: TestRedis) -> None:
 def test_the_server_goes_in_the_middle_of_a_transfer(
     repository: TestRepository, redis: TestRedis, tmp_path: Path
 ) -> None:
-    redis.client().config_set("repl-diskless-sync-delay", 0)
     redis.client().config_set("rdb-key-save-delay", 20_000)
     options = backup_options(repository, redis, method="transfer", staging_dir=str(tmp_path))
     process = start_module(BACKUP, options)
@@ -96,8 +97,7 @@ def test_the_server_goes_in_the_middle_of_a_save(repository: TestRepository, red
     redis.client().config_set("rdb-key-save-delay", 20_000)
     process = start_module(BACKUP, backup_options(repository, redis))
     wait_for(lambda: redis.client().info("persistence")["rdb_bgsave_in_progress"] == 1, "the save to begin")
-    assert redis.process is not None
-    redis.process.kill()
+    redis.kill()
     answer = json.loads(process.communicate(timeout=120)[0])
     expect_untouched(repository, answer, "connection_failed")
 
@@ -160,13 +160,14 @@ def test_a_backup_that_is_ended(repository: TestRepository, redis: TestRedis, tm
 @fault("backup of Redis that is killed (SIGKILL)", "redis backup: throwaway server",
        "no snapshot; the next run clears the folder and ends the server that was left")  # fmt: skip
 def test_a_backup_that_is_killed(repository: TestRepository, redis: TestRedis, tmp_path: Path) -> None:
-    redis.client().set("much", "x" * 50_000_000)  # so that loading takes a moment
-    process = start_module(BACKUP, backup_options(repository, redis, staging_dir=str(tmp_path)))
-    wait_for(lambda: any(tmp_path.glob("oncall-redis-*/copy/throwaway.sock")), "the throwaway server")
-    process.kill()
-    process.communicate()
-    assert len(leftovers(tmp_path)) == 1
-    folder = next(tmp_path.glob("oncall-redis-*"))
+    with redis_server_that('exec "$REAL" "$@" --key-load-delay 1000000') as servers:  # it loads for minutes
+        options = backup_options(repository, redis, staging_dir=str(tmp_path), server_bin_dirs=[servers])
+        process = start_module(BACKUP, options)
+        wait_for(lambda: any(tmp_path.glob("oncall-redis-*/copy/throwaway.sock")), "the throwaway server")
+        process.kill()
+        process.communicate()
+    (folder,) = tmp_path.glob("oncall-redis-*")
+    assert len(processes_in(folder)) == 1
     back_up(repository, redis, staging_dir=str(tmp_path))
     assert not folder.exists() and leftovers(tmp_path) == []
     assert [path for path in Path("/proc").glob("[0-9]*") if works_in(path, folder)] == []
@@ -177,6 +178,16 @@ def works_in(process: Path, folder: Path) -> bool:
     with contextlib.suppress(OSError):
         return str((process / "cwd").readlink()).startswith(str(folder))
     return False
+
+
+@contextlib.contextmanager
+def redis_server_that(*lines: str) -> Iterator[str]:
+    """Give the folder of a redis-server that runs these lines; ``$REAL`` is the real one."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # another user has to run it
+        version = 'case "$1" in *version|-v) exec "$REAL" --version;; esac'
+        script(Path(folder, "redis-server"), f"REAL={shutil.which('redis-server')}", version, *lines)
+        yield folder
 
 
 # --- proof ------------------------------------------------------------------------------------------------------
@@ -242,13 +253,8 @@ def test_a_bit_flip_in_the_repository(repository: TestRepository, redis: TestRed
 @fault("throwaway Redis that is killed (out of memory) while it loads a good copy", "redis proof",
        "verdict unknown: the copy stays as good as it was")  # fmt: skip
 def test_the_throwaway_is_killed(repository: TestRepository, redis: TestRedis) -> None:
-    real = shutil.which("redis-server")
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)  # another user has to run it
-        fake = Path(folder, "redis-server")
-        fake.write_text(f'#!/bin/sh\ncase "$1" in *version|-v) exec {real} --version;; esac\nkill -9 $$\n')
-        fake.chmod(0o755)
-        result = run_ok(RESTORE, proof_options(repository, server_bin_dirs=[folder]))
+    with redis_server_that("kill -9 $$") as servers:
+        result = run_ok(RESTORE, proof_options(repository, server_bin_dirs=[servers]))
     assert (result["verdict"], result["status"]) == ("unknown", "unknown"), result["findings"]
     catalog = repository.catalog()
     assert [catalog.verdict_of(copy) for copy in catalog.copies] == ["unproven"]

@@ -21,7 +21,7 @@ from tests.support.copies import Known, add_copy, snapshots
 from tests.support.faults import fault
 from tests.support.modules import run_failed, run_ok
 from tests.support.repositories import make_repository
-from tests.support.restic_lock import add_dead_lock, locks
+from tests.support.restic_lock import add_dead_lock, locks, until_locked
 from tests.support.servers import Database
 from tests.support.sessions import eventually
 
@@ -51,12 +51,6 @@ def fails(known: Known, code: str, **changes: Any) -> dict[str, Any]:
 def restic_that(folder: Path, *lines: str) -> str:
     """Return a restic that is the real one but for these lines before it."""
     return str(script(folder / "bin" / "restic", *lines, f'exec {REAL} "$@"'))
-
-
-def lock_of(known: Known) -> str:
-    """Return shell text that waits for the lock of $!: under its last name, restic writes another file first."""
-    there = f"ls {known.repository.location / 'locks'} | grep -qx '.\\{{64\\}}'"
-    return f"while kill -0 $! && ! {there}; do sleep 0.01; done"
 
 
 @fault("clock_jumped_retention", "retention: decision", UNTOUCHED + " (clock_skew)")
@@ -140,7 +134,7 @@ def test_the_module_is_killed_half_way(known: Known, tmp_path: Path) -> None:
 )
 def test_restic_is_killed_while_it_prunes(known: Known, tmp_path: Path) -> None:
     killed = tmp_path / "killed"
-    kill = f'{REAL} "$@" & echo $! > {killed}; {lock_of(known)}; kill -9 $!; kill -9 $$'
+    kill = f'{REAL} "$@" & echo $! > {killed}; {until_locked(known.repository.location)}; kill -9 $!; kill -9 $$'
     before = snapshots(known.repository)
     restic = restic_that(tmp_path, f'[ "$1" != prune ] || {{ {kill}; }}')
     failed = run_failed(MODULE, known.module(restic_path=restic))
@@ -171,7 +165,7 @@ def test_a_database_is_copied_past_the_lock_of_a_dead_run(database: Database, tm
 @fault("retention_during_restore", "restore: fetch", "the retention fails with repository_locked; the copy is restored")
 def test_old_copies_are_removed_while_one_is_restored(known: Known, tmp_path: Path) -> None:
     stop, victim = Stop(tmp_path), known.copies[6]
-    pause = f"{lock_of(known)}; kill -STOP $!; {stop.here}; kill -CONT $!; wait $!; exit $?"
+    pause = f"{until_locked(known.repository.location)}; kill -STOP $!; {stop.here}; kill -CONT $!; wait $!; exit $?"
     path = restic_that(tmp_path, f'[ "$1" != restore ] || {{ {REAL} "$@" & {pause}; }}')
     reader = Restic(replace(known.repository.restic.repository, restic=path))
     with meanwhile(lambda: reader.restore(victim, str(tmp_path / "restored"))):

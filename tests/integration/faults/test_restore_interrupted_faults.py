@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from psycopg2 import sql
 
+from plugins.module_utils._core.errors import TimedOut
 from plugins.module_utils._core.restore_marker import LOADING
 from plugins.module_utils._io.clock import SystemClock, wait_until
 from plugins.module_utils._io.postgres import LOCK_CLASS
@@ -57,9 +59,17 @@ class Slow:
     def off(self) -> None:
         administer(self.shop.database.server, sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(self.role)))
 
-    def wait(self) -> None:
-        """Wait until a run, which a process of its own has yet to begin, is in the middle of the load."""
-        wait_until(self.loading, "the load to be in the middle", 120, SystemClock(), every=0.05)
+    def wait(self, running: ModuleProcess) -> None:
+        """Wait until a run is in the middle of the load; one that does not get there says what it did instead."""
+
+        def there() -> bool:
+            return self.loading() or running.process.poll() is not None
+
+        with contextlib.suppress(TimedOut):
+            wait_until(there, "the load to be in the middle", 120, SystemClock(), every=0.05)
+        if not self.loading():
+            running.kill(signal.SIGTERM)
+            pytest.fail(f"the run did not get to the middle of the load: {running.result()}")
 
     def loading(self) -> bool:
         query = "SELECT 1 FROM pg_stat_activity WHERE datname LIKE %s AND wait_event = 'PgSleep'"
@@ -74,7 +84,7 @@ def test_the_run_is_killed_in_the_middle_of_the_load(shop: Shop, tmp_path: Path)
     try:
         shop.spoil()
         running = ModuleProcess.start(shop.options, tmp_path / "temp", MODULE)
-        slow.wait()
+        slow.wait(running)
         running.kill(signal.SIGKILL)
         running.process.wait()
         (left,) = set(shop.family()) - {shop.name}
@@ -94,7 +104,7 @@ def test_the_run_is_told_to_stop_in_the_middle_of_the_load(shop: Shop, tmp_path:
     slow = Slow(shop)
     try:
         running = ModuleProcess.start(shop.options, tmp_path / "temp", MODULE)
-        slow.wait()
+        slow.wait(running)
         running.kill(signal.SIGTERM)
         result = running.result()
     finally:
@@ -122,7 +132,7 @@ def test_the_server_dies_in_the_middle_of_the_load(tmp_path: Path, throwaway_ser
     slow = Slow(shop)
     shop.spoil()
     running = ModuleProcess.start(shop.options, tmp_path / "temp", MODULE)
-    slow.wait()
+    slow.wait(running)
     server.stop("immediate")
     result = running.result()
     assert result["failed"] and result["failure"]["code"] == "server_gone", result

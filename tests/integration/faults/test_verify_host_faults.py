@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,13 @@ from typing import Any
 import pytest
 
 from plugins.module_utils._io.clock import SystemClock, wait_until
-from plugins.module_utils._io.process import started
 from plugins.module_utils._io.throwaway import workplace
 from plugins.module_utils._io.workspace import clear, processes_in
 from tests.support.database_copies import add_database_copy
 from tests.support.faults import fault
 from tests.support.modules import run_ok
 from tests.support.repositories import TestRepository, make_repository
+from tests.support.restic_lock import living_lock
 from tests.support.servers import Database, Server, client_bin_dir
 from tests.support.verify import MODULE, found, leftovers, options, verdict_of, work_dir
 
@@ -68,24 +69,10 @@ def expect_unknown(
     return result
 
 
-@contextlib.contextmanager
-def locked(repository: TestRepository) -> Iterator[None]:
-    """Hold the exclusive lock of a living run."""
-    with started(repository.restic.program("check", "--read-data")) as process:
-        # Under its last name: restic writes another file first.
-        locks = repository.location / "locks"
-        wait_until(lambda: any(len(path.name) == 64 for path in locks.iterdir()), "a lock", 60, SystemClock(), 0.005)
-        process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            process.send_signal(signal.SIGCONT)
-
-
 @fault("repository locked by another run", STAGE, "verified all the same; that the proof was not written is unknown")
-def test_a_locked_repository(repository: TestRepository, shop: Database) -> None:
+def test_a_locked_repository(repository: TestRepository, shop: Database, tmp_path: Path) -> None:
     copy_id = add_database_copy(repository, shop)
-    with locked(repository):
+    with living_lock(repository, tmp_path / "other"):
         result = run_ok(MODULE, options(repository, shop))
     assert (result["verdict"], found(result)["proof"], result["status"]) == ("ok", "unknown", "unknown")
     assert verdict_of(repository, copy_id) == "unproven"
@@ -119,8 +106,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
     mounted: list[Path] = []
 
     def mount(size: int) -> Path:
-        folder = Path("/var/tmp") / f"small-{os.getpid()}"
-        folder.mkdir(mode=0o755)
+        folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "none", folder], check=True)
         mounted.append(folder)
         return folder

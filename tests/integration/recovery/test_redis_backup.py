@@ -141,7 +141,7 @@ def test_a_user_who_may_not_ask_for_the_folder_gets_a_transfer(repository: TestR
 
 def test_a_save_at_work_is_waited_for_and_another_one_is_made(repository: TestRepository, redis: TestRedis) -> None:
     client = redis.client()
-    client.config_set("rdb-key-save-delay", 1000)  # microseconds for each key
+    client.config_set("rdb-key-save-delay", 10_000)  # microseconds for each key: it lasts until the module has come
     client.bgsave()
     assert client.info("persistence")["rdb_bgsave_in_progress"] == 1
     client.set("late", 1)  # not in the save that is at work

@@ -22,7 +22,7 @@ from {UTILS}.plugin_utils.progress import ProgressAction
 
 
 class ActionModule(ProgressAction):
-    dead_seconds = 1.0
+    pass
 """
 
 MODULE = f"""#!/usr/bin/python
@@ -84,6 +84,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def expect_the_end(folder: Path) -> None:
+    """Let the action hope for the result of a dead module for a moment only: here there will never be one."""
+    (folder / "action_plugins" / "slow_work.py").write_text(ACTION.replace("pass", "dead_seconds = 1.0"))
+
+
 def start(folder: Path, arguments: dict[str, Any], *options: str, **keywords: Any) -> subprocess.Popen[str]:
     task = {"slow_work": arguments, "register": "result", **keywords}
     keep = {"copy": {"content": "{{ result | to_json }}", "dest": str(folder / "result.json")}, "check_mode": False}
@@ -111,7 +116,7 @@ def start(folder: Path, arguments: dict[str, Any], *options: str, **keywords: An
 
 
 def wait_for(condition: Any, what: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.02)
@@ -239,6 +244,7 @@ def test_a_second_signal_does_not_interrupt_the_stopping(folder: Path) -> None:
 
 
 def test_a_killed_module_is_a_failure(folder: Path) -> None:
+    expect_the_end(folder)
     process = start(folder, {"pid_file": str(folder / "pid"), "go_on": str(folder / "never")}, ignore_errors=True)
     read_until(process, LINE)
     wait_for((folder / "pid").exists, "the module did not start")
@@ -248,6 +254,7 @@ def test_a_killed_module_is_a_failure(folder: Path) -> None:
 
 
 def test_a_module_that_is_gone_with_its_wrapper_is_a_failure(folder: Path) -> None:
+    expect_the_end(folder)
     process = start(folder, {"pid_file": str(folder / "pid"), "go_on": str(folder / "never")}, ignore_errors=True)
     read_until(process, LINE)
     wait_for((folder / "pid").exists, "the module did not start")

@@ -59,7 +59,7 @@ def shops(tmp_path: Path) -> Iterator[list[Product]]:
 
 
 def service(shop: Product, **more: Any) -> dict[str, Any]:
-    return {**shop.options(), "name": shop.folder.name, "deadline": "3s", **more}
+    return {**shop.options(), "name": shop.folder.name, **more}
 
 
 def restart(playbooks: Playbooks, services: list[dict[str, Any]], *arguments: str, **variables: Any) -> Run:
@@ -91,7 +91,7 @@ def test_the_first_service_that_does_not_come_back_ends_the_list_and_the_play(
     one, two = shops
     one.mood(busy=True)
     old = two.pid
-    failed = restart(playbooks, [service(one), service(two)], service_restarts_condition="always")
+    failed = restart(playbooks, [service(one, deadline="3s"), service(two)], service_restarts_condition="always")
     assert failed.rc != 0 and two.pid == old and "not_ready" in failed.output
     assert "app2" not in failed.output[failed.output.index("PLAY RECAP") :]
     assert TOKEN not in failed.output
