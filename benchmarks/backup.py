@@ -1,8 +1,9 @@
 """Backups beside PostgreSQL's own tools and pgBackRest: wall time, CPU, size, memory, and 24 hours of them.
 
 One database of more than 1 GB (a large append-mostly table of compressible rows, a randomly updated one that does not
-compress, and keys on both); every tool copies it in turn in one run. Then each of the two tables in a database of its
-own is copied every hour for a day while it changes by 1 % an hour. Last, a copy is restored and verified.
+compress, and keys on both); every tool copies it in turn in one run, a copy is restored and verified, and further ones
+are made after changes. Then each of the two tables in a database of its own is copied every hour for a day while it
+changes by 1 % an hour. Last, the memory of a copy is compared with that of a tenth of the data.
 
     python -m benchmarks.backup [--megabytes 1200] [--runs 3] [--hours 24] [--release 15]
 """
@@ -28,6 +29,7 @@ from tools.embedded_postgres import SUPERUSER, Server, client_bin_dir, npm_insta
 
 ROOT = Path(__file__).resolve().parent.parent
 JOBS = 2
+MODES = ("directory", "stream")
 MIB = 1 << 20
 PASSWORD = "benchmark"
 SETTINGS = {
@@ -359,17 +361,18 @@ def plain_restore(lab: Lab, samples: Samples, archives: bool) -> None:
 def memory(lab: Lab, megabytes: int) -> list[Comparison]:
     """Compare the peak memory of a backup of a database with that of one ten times as large."""
     lab.make("tenth", megabytes / 10, EVENTS, ACCOUNTS)
-    peaks: dict[str, list[dict[str, Any]]] = {"tenth": [], "shop": []}
+    peaks: dict[str, dict[str, dict[str, Any]]] = {"tenth": {}, "shop": {}}
     for dbname in peaks:
-        for mode in ("directory", "stream"):
+        for mode in MODES:
             repository = lab.work / f"memory-{dbname}-{mode}"
             output = lab.measure(lab.ours("postgresql_backup", **backup_options(lab, dbname, repository, mode)), None,
                                  repository)  # fmt: skip
-            peaks[dbname].append(json.loads(output))
+            peaks[dbname][mode] = json.loads(output)
             shutil.rmtree(repository)
     return [
-        Comparison(f"peak memory, {what}, 10 x the data", "MB", [one[key] for one in peaks["shop"]], "a tenth of it",
-                   [one[key] for one in peaks["tenth"]], target)
+        Comparison(f"peak memory, {mode}, {what}, 10 x the data", "MB", [peaks["shop"][mode][key]], "a tenth of it",
+                   [peaks["tenth"][mode][key]], target)
+        for mode in MODES
         for what, key, target in (("module", "own_mb", 1.25), ("its largest program", "children_mb", None))
     ]  # fmt: skip
 
@@ -391,12 +394,12 @@ def measure_all(lab: Lab, options: argparse.Namespace) -> list[Comparison]:
             found.append(Comparison(f"  CPU of it: {name}", "s", samples.cpu, "pg_dump -Fc", plain.cpu))
             if any(samples.size):
                 found.append(Comparison(f"  size of it: {name}", "MB", samples.size, "pg_dump -Fc", plain.size))
+    found += restores(lab, options.runs)  # of what pg_dump wrote, before anything changes
     changes = {"1 % appended": appended(lab, "shop"), "1 % of one table updated at random": lambda _number: UPDATE}
     for name, change in changes.items():
         again = later(lab, options.runs, change)
         found.append(Comparison(f"later copy, {name}", "s", again.seconds, "pg_dump -Fc", plain.seconds, 0.45))
         found.append(Comparison(f"  CPU of it: {name}", "s", again.cpu, "pg_dump -Fc", plain.cpu))
-    found += restores(lab, options.runs)
     return [*found, *day(lab, options.megabytes, options.hours), *memory(lab, options.megabytes)]
 
 

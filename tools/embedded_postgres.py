@@ -32,7 +32,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "postgres"
@@ -196,7 +196,7 @@ def guarded_run_directory() -> Path:
     """Make this process's run directory; a guard process clears it when this process ends, however it ends."""
     sweep()
     directory = new_run_directory()
-    (directory / "owner.json").write_text(json.dumps(this_owner()))
+    own(directory)
     guard = subprocess.Popen(
         [sys.executable, "-I", __file__, "guard", directory], stdin=subprocess.PIPE, start_new_session=True, cwd="/"
     )
@@ -273,30 +273,29 @@ def release_shared_memory(pid_file: Path) -> None:
         subprocess.run(["ipcrm", "-m", segment], check=False, stderr=subprocess.DEVNULL)
 
 
-def this_owner() -> dict[str, Any]:
-    """Say who owns the run directory of this process; its pid means nothing in another namespace of pids."""
-    pid = os.getpid()
-    return {"pid": pid, "start": process_start(pid), "uid": os.geteuid(), "pid_namespace": pid_namespace()}
+_owned: list[IO[str]] = []
 
 
-def pid_namespace() -> str | None:
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return None
+def own(directory: Path) -> None:
+    """Write who owns a run directory, and keep its lock as long as this process lives."""
+    owner = {"pid": os.getpid(), "start": process_start(os.getpid()), "uid": os.geteuid()}
+    file = (directory / "owner.json").open("w")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    file.write(json.dumps(owner))
+    file.flush()
+    _owned.append(file)
 
 
 def sweep() -> None:
     """Clear the run directories of processes that died together with their guard.
 
-    Those of another container that shares the folder are left alone: which of its processes live is not seen here.
+    Who lives in another container that shares the folder is not seen here, but holds the lock.
     """
-    namespace = pid_namespace()
     for directory in itertools.chain.from_iterable(Path(base).glob(f"{PREFIX}*") for base in run_bases()):
-        with contextlib.suppress(OSError, ValueError):
-            owner = json.loads((directory / "owner.json").read_text())
-            ours = owner["uid"] == os.geteuid() and owner.get("pid_namespace", namespace) == namespace
-            if ours and process_start(owner["pid"]) != owner["start"]:
+        with contextlib.suppress(OSError, ValueError), (directory / "owner.json").open() as file:
+            owner = json.loads(file.read())
+            if owner["uid"] == os.geteuid() and process_start(owner["pid"]) != owner["start"]:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 clear(directory)
 
 

@@ -52,8 +52,8 @@ class Here(ActionBase):  # type: ignore[misc]
 class Near(Here, OnTheHost):  # type: ignore[misc]
     """Carry the operation out in this process where the host is the controller itself; else the module travels.
 
-    To pack, start and compile a module costs more than most looks: with many databases that are asked from here it
-    would be most of the time of the run (benchmarks/README.md, the daily look).
+    To pack, start and compile a module costs more than most looks, or than a lock that each step renews: with many
+    databases that are asked from here it would be most of the time of the run (benchmarks/README.md, the daily look).
     """
 
     _supports_async = True

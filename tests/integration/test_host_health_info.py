@@ -430,7 +430,7 @@ CHRONY = "A29FC801,192.0.2.1,2,1795262400.1,-0.{offset},0,0,0,0,0,0.02,0.001,64.
         (None, "exit 1", "echo yes", "ok", "says timedatectl"),
         (None, "exit 1", "echo no", "warning", "not synchronised"),
         (None, "exit 1", "exit 1", "unknown", "adjtimex"),
-        (None, HUNG, HUNG, "unknown", r"no end after 0\.8 s, killed|" + GIVEN_UP),
+        (None, HUNG, HUNG, "unknown", r"no end after 2\.4 s, killed"),
     ],
 )
 def test_the_clock(
@@ -445,7 +445,7 @@ def test_the_clock(
     monkeypatch.setattr(host_programs, "kernel_clock", lambda: kernel)
     program("chronyc", f"echo '{chrony}'" if "," in chrony else chrony)
     program("timedatectl", timedate)
-    (finding,) = findings(look(**(brief("2s") if chrony == HUNG else {})), "time_sync")
+    (finding,) = findings(look(**(brief("6s") if chrony == HUNG else {})), "time_sync")
     assert finding["status"] == status and re.search(words, finding["msg"])
 
 

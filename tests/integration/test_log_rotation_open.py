@@ -8,12 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from plugins.module_utils._io import log_rotation_copy
 from plugins.module_utils._io.log_rotation_holders import Processes, open_for_writing
 from tests.support.logs import everything, generations, numbered, rotate, snapshot, stopped, wait_for, writer
 from tests.support.modules import run_failed, run_ok
@@ -334,9 +335,22 @@ def test_a_command_that_fails_is_a_failure_and_nothing_is_lost(
 
 def count_in_window(process: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Count, at each truncation, the lines that the writer wrote after the last look; it waits meanwhile."""
-    lost, real = [], os.ftruncate
+    lost: list[int] = []
+    steps: list[str] = []
+    real = os.ftruncate
+
+    def noted(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def noting(*arguments: Any) -> Any:
+            steps.append(name)
+            return call(*arguments)
+
+        return noting
+
+    monkeypatch.setattr(log_rotation_copy, "_append", noted("look", log_rotation_copy._append))
+    monkeypatch.setattr(os, "fsync", noted("sync", os.fsync))
 
     def truncate(fd: int, size: int) -> None:
+        assert steps[-1] == "look", "the window has room for something slow"
         halt(process)
         unread = os.pread(fd, os.fstat(fd).st_size, os.lseek(fd, 0, os.SEEK_CUR))
         lost.append(unread.count(b"\n"))

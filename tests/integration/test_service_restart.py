@@ -247,13 +247,13 @@ def test_a_query_of_the_application_is_a_probe_and_cannot_write(shop: Product, d
     database.execute("INSERT INTO heartbeat DEFAULT VALUES")
     sql = {"type": "sql", "name": "worker", "dsn": database.dsn(), "query": "SELECT count(*) FROM public.heartbeat"}
     assert run_ok("service_restart", shop.options(probes=[{**sql, "expect": "1"}]))["changed"]
-    wrong = run_failed("service_restart", shop.options(probes=[{**sql, "expect": "2"}], deadline="4s"))
+    wrong = run_failed("service_restart", shop.options(probes=[{**sql, "expect": "2"}], deadline="2s"))
     assert "the value is 1, not 2" in wrong["msg"]
     slow = {**sql, "query": "SELECT count(*) FROM public.heartbeat, pg_catalog.pg_sleep(0.2)", "expect": "2"}
-    cut_short = run_failed("service_restart", shop.options(probes=[slow], deadline="4s"))
+    cut_short = run_failed("service_restart", shop.options(probes=[slow], deadline="2s"))
     assert "the value is 1, not 2" in cut_short["msg"], "what the deadline cut off is not why it is not ready"
     writes = {**sql, "query": "WITH w AS (INSERT INTO public.heartbeat DEFAULT VALUES RETURNING 1) SELECT 1 FROM w"}
-    refused = run_failed("service_restart", shop.options(probes=[writes], deadline="4s"))
+    refused = run_failed("service_restart", shop.options(probes=[writes], deadline="2s"))
     assert "read-only" in refused["msg"]
     assert database.fetch("SELECT count(*) FROM heartbeat") == [(1,)]
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -93,14 +91,12 @@ class TestRedis:
             return ["redis-server", str(self.config), "--daemonize", "yes"]
         return ["sh", "-c", f"kill $(cat {self.folder}/redis.pid)"]
 
-    def kill(self) -> None:
-        """End it at once, as the kernel does that has no memory left: with the process that saves."""
+    def kill(self) -> list[int]:
+        """End the server at once and return its children; one that saves holds its connections as long as it lives."""
         assert self.process is not None
-        saving = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         self.process.kill()
-        for pid in saving:  # it holds the connections of the server as long as it lives
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
+        return [int(pid) for pid in children]
 
     def stop(self) -> None:
         """End it without a save, whoever started it."""

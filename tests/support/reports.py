@@ -202,10 +202,10 @@ def example_report() -> ReportData:
 
 def hostile_report() -> ReportData:
     """Return a report in which every text from outside is one that wants to be something else."""
-    texts = [HOSTILE[index % len(HOSTILE)] for index in range(40)]
+    texts = HOSTILE
     facts, policy = example_facts(), example_policy()
     rows = tuple(finding(text, text, text, "critical", text, unit=text) for text in texts)
-    kpis = [{**one, **dict.fromkeys(("name", "title", "unit", "owner", "runbook", "msg"), texts[index])}
+    kpis = [{**one, **dict.fromkeys(("name", "title", "unit", "owner", "runbook", "msg"), texts[index % len(texts)])}
             for index, one in enumerate(example_kpis() * 4)]  # fmt: skip
     runs = tuple(run(text, "failed", 60 + n, operator=text, msg=text, inventory=text) for n, text in enumerate(texts))
     incidents = tuple(

@@ -34,7 +34,7 @@ from .._core.result import WARNING, Finding
 from .backup_dump import Dumper, DumpTerms, missing_data, read_globals, size_of
 from .backup_facts import SharedSnapshot, read_shared, shared_snapshot
 from .backup_sentinel import write_sentinel
-from .backup_stream import Head, member, stream
+from .backup_stream import Head, header, stream
 from .database_belongings import read_own_belongings
 from .postgres import Database, Target, connect, end_with_client, may_idle
 from .postgres_tools import Login, Tool
@@ -235,7 +235,7 @@ class Copier:
             VerificationFailed: it is not there, or not what was written; it is taken away then.
         """
         label = f"back up {copy.source.label()}: snapshot {written.snapshot[:8]}"
-        skip, file = (0, MANIFEST) if copy.form == DIRECTORY else (len(member(MANIFEST, b"")), STREAM_FILE)
+        skip, file = (0, MANIFEST) if copy.form == DIRECTORY else (len(header(MANIFEST, 0)), STREAM_FILE)
         with self.restic.reading(written.snapshot, f"/{file}") as chunks:  # each of the two derives the key for itself
             listed = [one for one in self.restic.snapshots() if one.id.startswith(written.snapshot)]
             if [one.tags for one in listed] != [tags]:

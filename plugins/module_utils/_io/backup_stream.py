@@ -6,7 +6,7 @@
 
 """Feeds a dump into the repository without a file: pg_dump, framed as tar members, into restic's standard input.
 
-Memory stays flat: a few times one piece of 8 MiB. The seal is written after pg_dump has ended well, and before the end
+Memory stays flat: one piece of 8 MiB. The seal is written after pg_dump has ended well, and before the end
 of the input; restic is interrupted otherwise, so that there is never a snapshot of half a dump.
 """
 
@@ -18,7 +18,7 @@ import json
 import subprocess
 import tarfile
 from dataclasses import dataclass
-from typing import IO, Any, Callable, Iterator, Optional, Sequence
+from typing import IO, Any, Callable, Iterator, Optional, Sequence, Union
 
 from .._core.backup_manifest import DUMP_PART, SEAL_FILE, STREAM_FILE
 from .._core.restic import Written, read_message, read_written
@@ -112,40 +112,56 @@ def _feed(
     require_end: Callable[[], None],
 ) -> None:
     for name, data in files:
-        sink.write(member(name, data))
+        write_member(sink, name, data)
     digest, size, number = hashlib.sha256(), 0, 0
     for piece in pieces_of(source):
-        sink.write(member(f"{DUMP_PART}.{number:06d}", piece))
+        write_member(sink, f"{DUMP_PART}.{number:06d}", piece)
         digest.update(piece)
         size, number = size + len(piece), number + 1
         if on_bytes is not None:
             on_bytes(size)
     require_end()
     seal = {"size_bytes": size, "sha256": digest.hexdigest()}
-    sink.write(member(SEAL_FILE, json.dumps(seal, sort_keys=True).encode()))
+    write_member(sink, SEAL_FILE, json.dumps(seal, sort_keys=True).encode())
     sink.write(bytes(2 * _BLOCK_BYTES))
     sink.flush()
 
 
-def pieces_of(source: IO[bytes]) -> Iterator[bytes]:
-    """Give a stream in pieces of 7 to 8 MiB, the last one as it comes.
+def pieces_of(source: IO[bytes]) -> Iterator[memoryview]:
+    """Give a stream in pieces of 7 to 8 MiB, the last one as it comes; each is good until the next one is asked for.
 
     A piece ends after the greatest line of its last MiB: where something was inserted before, the next cuts are at the
     same places of the text as in the last copy all the same, and restic finds again what is between them.
     """
-    rest = b""
-    while buffer := rest + source.read(PIECE_BYTES - len(rest)):
-        cut = len(buffer)
-        if cut == PIECE_BYTES:
-            tail = buffer[-_TAIL_BYTES:]
+    whole = memoryview(bytearray(PIECE_BYTES))  # one for all of them: a new one for each would take several times that
+    kept = 0
+    while size := _fill(source, whole, kept):
+        cut = size
+        if size == PIECE_BYTES:
+            tail = bytes(whole[-_TAIL_BYTES:])
             greatest = max(tail.split(b"\n")[1:-1], default=b"")
             cut += tail.index(greatest) + len(greatest) - len(tail) if greatest else 0
-        yield buffer[:cut]
-        rest = buffer[cut:]
+        yield whole[:cut]
+        rest = bytes(whole[cut:size])
+        kept = len(rest)
+        whole[:kept] = rest
 
 
-def member(name: str, data: bytes) -> bytes:
-    """Return one file of a tar archive: its header, and its data filled up to whole blocks."""
+def _fill(source: IO[bytes], buffer: memoryview, size: int) -> int:
+    """Fill a buffer of which ``size`` bytes are there, to its end or that of the source; return how many there are."""
+    while size < len(buffer) and (count := source.readinto(buffer[size:])):  # type: ignore[attr-defined]
+        size += count
+    return size
+
+
+def write_member(sink: IO[bytes], name: str, data: Union[bytes, memoryview]) -> None:
+    """Write one file of a tar archive: its header, and its data filled up to whole blocks."""
+    for part in (header(name, len(data)), data, bytes(-len(data) % _BLOCK_BYTES)):
+        sink.write(part)
+
+
+def header(name: str, size: int) -> bytes:
+    """Return what tar writes before a file of ``size`` bytes."""
     info = tarfile.TarInfo(name)
-    info.size, info.mode = len(data), 0o600
-    return b"".join((info.tobuf(tarfile.GNU_FORMAT), data, bytes(-len(data) % _BLOCK_BYTES)))
+    info.size, info.mode = size, 0o600
+    return info.tobuf(tarfile.GNU_FORMAT)

@@ -12,7 +12,7 @@ import http.client
 import math
 import socket
 import ssl
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Callable, Mapping, Optional, Sequence
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -37,34 +37,55 @@ from .postgres import connect
 
 _BODY_LIMIT = 1024 * 1024  # bytes
 _REDIRECTS = 5
+_NEARLY = 0.9  # servers count their own time-outs in whole milliseconds
+
+
+@dataclass(frozen=True)
+class ProbeFailure:
+    """Why a probe failed. ``cut_short``: it had less time than it asks for and used it up, which tells nothing."""
+
+    words: str
+    cut_short: bool = False
 
 
 def run_probes(
     probes: Sequence[Probe], commands: CommandRunner, seconds: float, monotonic: Callable[[], float]
-) -> tuple[Optional[str], ...]:
+) -> tuple[Optional[ProbeFailure], ...]:
     """Carry out all probes at once and return why each failed, or None; all together take no longer than ``seconds``.
 
     Each runs in a thread of its own that is given up when its time is over: name resolution and a server that was
     stopped know no time-out.
     """
-    limits = [min(probe.timeout, seconds) for probe in probes]
     began = monotonic()
-    started = [Background(partial(_ask_safely, probe, commands, limit)) for probe, limit in zip(probes, limits)]
-    return tuple(_collect(work, limit, limit - (monotonic() - began)) for work, limit in zip(started, limits))
+    asked = [_Asked(probe, commands, min(probe.timeout, seconds), monotonic) for probe in probes]
+    return tuple(one.answer(monotonic() - began) for one in asked)
 
 
-def _collect(work: Background[Optional[str]], limit: float, left: float) -> Optional[str]:
-    try:
-        return work.result(left)
-    except TimedOut:
-        return f"no answer within {limit:.1f} s"
+class _Asked:
+    """One probe that is being carried out."""
 
+    def __init__(self, probe: Probe, commands: CommandRunner, limit: float, monotonic: Callable[[], float]) -> None:
+        self._limit, self._hurried = limit, limit < probe.timeout
+        self._monotonic = monotonic
+        self._work = Background(partial(self._ask, probe, commands))
 
-def _ask_safely(probe: Probe, commands: CommandRunner, seconds: float) -> Optional[str]:
-    try:
-        return _ask(probe, commands, seconds)
-    except (OpsError, OSError, http.client.HTTPException, ValueError) as error:
-        return words_of(error)
+    def answer(self, waited: float) -> Optional[ProbeFailure]:
+        """Return why it failed, or None; ``waited`` seconds of its time are over."""
+        try:
+            return self._work.result(self._limit - waited)
+        except TimedOut:
+            return ProbeFailure(f"no answer within {self._limit:.1f} s", self._hurried)
+
+    def _ask(self, probe: Probe, commands: CommandRunner) -> Optional[ProbeFailure]:
+        began = self._monotonic()
+        try:
+            words = _ask(probe, commands, self._limit)
+        except (OpsError, OSError, http.client.HTTPException, ValueError) as error:
+            words = words_of(error)
+        if words is None:
+            return None
+        used_up = self._monotonic() - began >= _NEARLY * self._limit
+        return ProbeFailure(words, self._hurried and used_up)
 
 
 def _ask(probe: Probe, commands: CommandRunner, seconds: float) -> Optional[str]:

@@ -35,7 +35,7 @@ from .._core.service import (
 )
 from .._core.service_watch import NOT_READY, READY, WAITING, Gate, Reading, Watch, advance, begin, look
 from .._core.units import count_of, human_duration, parse_duration
-from .._io.probe import run_probes
+from .._io.probe import ProbeFailure, run_probes
 from .._io.service_manager import CommandPair, Pm2, ServiceManager, Systemd, check_config
 from .._io.service_processes import read_processes
 from .probe import probes_from, probes_spec
@@ -167,11 +167,10 @@ class ServiceRestart(Operation):
         left = max(_LAST_POLL_SECONDS, self._gate.deadline - self._since(began))
         failures = []
         answers = run_probes(self._probes, self._task.commands, left, self._task.clock.monotonic)
-        is_over = self._since(began) >= self._gate.deadline
         for probe, failure in zip(self._probes, answers):
-            said = self._tally[probe.name].count(failure, cut_short=is_over and left < probe.timeout)
-            if said is not None:
-                failures.append(f"{probe.name}: {said}")
+            words = self._tally[probe.name].count(failure)
+            if words is not None:
+                failures.append(f"{probe.name}: {words}")
         return tuple(failures)
 
     def _show(self, watch: Watch, elapsed: float) -> None:
@@ -233,15 +232,15 @@ class _Tally:
     def __init__(self) -> None:
         self._polls, self._failed, self._last, self._failing = 0, 0, "", False
 
-    def count(self, failure: Optional[str], cut_short: bool) -> Optional[str]:
+    def count(self, failure: Optional[ProbeFailure]) -> Optional[str]:
         """Take one answer into account and return why it is none, if so.
 
         A poll that the deadline cut short says nothing new: what the poll before it said is the reason.
         """
         self._polls += 1
         self._failed += failure is not None
-        if failure is not None and not (cut_short and self._failing):
-            self._last = failure
+        if failure is not None and not (failure.cut_short and self._failing):
+            self._last = failure.words
         self._failing = failure is not None
         return self._last if self._failing else None
 

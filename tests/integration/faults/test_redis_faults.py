@@ -92,14 +92,21 @@ def test_the_server_goes_in_the_middle_of_a_transfer(
     expect_untouched(repository, answer, "transfer_failed", "rdb_damaged", "connection_failed")
 
 
-@fault("Redis that is killed while it saves", "redis backup: save", UNTOUCHED)
-def test_the_server_goes_in_the_middle_of_a_save(repository: TestRepository, redis: TestRedis, tmp_path: Path) -> None:
-    redis.client().config_set("rdb-key-save-delay", 20_000)
-    process = start_module(BACKUP, backup_options(repository, redis))
+@pytest.mark.parametrize("survives", [False, True])
+@fault("Redis that is killed while it saves, with the process that saves or without it", "redis backup: save",
+       UNTOUCHED)  # fmt: skip
+def test_the_server_goes_in_the_middle_of_a_save(repository: TestRepository, redis: TestRedis, survives: bool) -> None:
+    redis.client().config_set("rdb-key-save-delay", 100_000)
+    process = start_module(BACKUP, backup_options(repository, redis, redis_timeout="2s"))
     wait_for(lambda: redis.client().info("persistence")["rdb_bgsave_in_progress"] == 1, "the save to begin")
-    redis.kill()
+    (saving,) = redis.kill()
+    if not survives:
+        os.kill(saving, signal.SIGKILL)
     answer = json.loads(process.communicate(timeout=120)[0])
-    expect_untouched(repository, answer, "connection_failed")
+    # What saves may keep the connections of the server open: then nobody answers on them.
+    expect_untouched(repository, answer, "connection_failed", *(["timed_out"] if survives else []))
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(saving, signal.SIGKILL)
 
 
 @fault("wrong password of Redis", "redis backup: connection", UNTOUCHED + "; the password is shown nowhere")

@@ -1,4 +1,4 @@
-"""Where the host is the controller itself, a look says the same without a module that travels."""
+"""Where the host is the controller itself, looks and locks do the same without a module that travels."""
 
 from __future__ import annotations
 

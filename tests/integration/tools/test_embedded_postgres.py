@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -130,22 +129,16 @@ embedded_postgres.sweep()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make a namespace of pids")
-def test_what_another_container_owns_is_not_swept_unless_it_says_no_container(tmp_path: Path) -> None:
-    theirs, unsaid = tmp_path / "oncall-pg-theirs", tmp_path / "oncall-pg-unsaid"
-    owner = embedded_postgres.this_owner()
-    for directory, known in ((theirs, owner), (unsaid, {key: owner[key] for key in ("pid", "start", "uid")})):
+def test_what_a_living_process_of_another_container_owns_is_not_swept(tmp_path: Path) -> None:
+    theirs, left = tmp_path / "oncall-pg-theirs", tmp_path / "oncall-pg-left"
+    for directory in (theirs, left):
         directory.mkdir()
-        (directory / "owner.json").write_text(json.dumps(known))
+    embedded_postgres.own(theirs)
+    (left / "owner.json").write_text((theirs / "owner.json").read_text())
     container = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", SWEEPS, str(tmp_path)]
     subprocess.run(container, cwd=ROOT, check=True)
     assert theirs.exists()
-    assert not unsaid.exists()
-
-
-def test_a_run_directory_says_in_which_container_its_owner_lives() -> None:
-    directory = embedded_postgres.guarded_run_directory()
-    assert json.loads((directory / "owner.json").read_text()) == embedded_postgres.this_owner()
-    assert embedded_postgres.this_owner()["pid_namespace"].startswith("pid:[")
+    assert not left.exists()
 
 
 def test_a_server_that_cannot_start_says_why(throwaway_server: Callable[..., Server]) -> None:

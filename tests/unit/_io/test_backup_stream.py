@@ -7,7 +7,7 @@ import io
 import random
 import tarfile
 
-from plugins.module_utils._io.backup_stream import PIECE_BYTES, member, pieces_of
+from plugins.module_utils._io.backup_stream import PIECE_BYTES, pieces_of, write_member
 
 
 def lines(count: int) -> bytes:
@@ -24,7 +24,7 @@ def test_the_pieces_are_the_stream() -> None:
         lines(1_000_000),
         random.Random(1).randbytes(PIECE_BYTES * 2),
     ):
-        pieces = list(pieces_of(io.BytesIO(data)))
+        pieces = [bytes(piece) for piece in pieces_of(io.BytesIO(data))]
         assert b"".join(pieces) == data
         assert all(0 < len(piece) <= PIECE_BYTES for piece in pieces)
 
@@ -41,6 +41,10 @@ def test_cuts_come_back_to_the_same_places_after_an_insertion() -> None:
 
 def test_tar_reads_the_members() -> None:
     content = {"manifest.json": b"{}", "dump.part.000000": bytes(513), "empty": b"", "block": b"x" * 512}
-    archive = b"".join(member(name, data) for name, data in content.items()) + bytes(1024)
-    with tarfile.open(fileobj=io.BytesIO(archive), mode="r|") as tar:
+    archive = io.BytesIO()
+    for name, data in content.items():
+        write_member(archive, name, data)
+    archive.write(bytes(1024))
+    archive.seek(0)
+    with tarfile.open(fileobj=archive, mode="r|") as tar:
         assert {one.name: tar.extractfile(one).read() for one in tar} == content  # type: ignore[union-attr]

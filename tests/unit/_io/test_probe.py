@@ -12,7 +12,7 @@ import pytest
 from plugins.module_utils._core.errors import CommandFailed, TimedOut
 from plugins.module_utils._core.probe import CommandProbe, HttpProbe, Probe, SqlProbe, TcpProbe
 from plugins.module_utils._io.postgres import Target
-from plugins.module_utils._io.probe import run_probes
+from plugins.module_utils._io.probe import ProbeFailure, run_probes
 from tests.support.dialogue import Dialogue, Line
 from tests.support.web import closed_port, drip, reply, serving
 
@@ -21,7 +21,8 @@ NO_COMMANDS = Dialogue([])
 
 
 def ask(probe: Probe, seconds: float = 5.0) -> str | None:
-    return run_probes([probe], NO_COMMANDS, seconds, time.monotonic)[0]
+    failure = run_probes([probe], NO_COMMANDS, seconds, time.monotonic)[0]
+    return None if failure is None else failure.words
 
 
 def http(port: int, **more: Any) -> HttpProbe:
@@ -84,7 +85,19 @@ def test_the_time_that_is_left_bounds_every_probe_together() -> None:
         began = time.monotonic()
         failures = run_probes([http(port)] * 8, NO_COMMANDS, 0.5, time.monotonic)
         assert time.monotonic() - began < 2  # one after the other they would take 4
-    assert all(failure and "no answer" in failure for failure in failures)
+    assert all(failure and failure.cut_short and "no answer" in failure.words for failure in failures)
+
+
+def test_a_quick_answer_in_the_last_moment_is_one_all_the_same() -> None:
+    with serving(reply("HTTP/1.1 503 Busy\nContent-Length: 0\n\n")) as (port, _requests):
+        (failure,) = run_probes([http(port)], NO_COMMANDS, http(port).timeout - 0.1, time.monotonic)
+    assert failure and "status 503" in failure.words and not failure.cut_short
+
+
+def test_a_probe_that_had_all_of_its_time_was_not_cut_short() -> None:
+    with serving(lambda connection, _request: connection.recv(1)) as (port, _requests):
+        (failure,) = run_probes([http(port, timeout=0.2)], NO_COMMANDS, 5.0, time.monotonic)
+    assert failure and "no answer" in failure.words and not failure.cut_short
 
 
 def test_a_huge_body_is_cut_and_still_judged() -> None:
@@ -141,7 +154,9 @@ def test_a_server_that_accepts_and_says_nothing_ends_an_sql_probe_in_time() -> N
     ],
 )
 def test_a_command_passes_with_zero(line: Line, failure: str | None) -> None:
-    assert run_probes([CommandProbe("c", ("check",), 1.0)], Dialogue([line]), 5.0, time.monotonic) == (failure,)
+    assert run_probes([CommandProbe("c", ("check",), 1.0)], Dialogue([line]), 5.0, time.monotonic) == (
+        None if failure is None else ProbeFailure(failure),
+    )
 
 
 def test_a_bug_in_a_probe_is_not_taken_for_a_bad_service() -> None:
