@@ -273,7 +273,11 @@ probes:
     name: {description: The probe., type: str, returned: always, sample: http 1}
     polls: {description: How often it was asked., type: int, returned: always, sample: 5}
     failed: {description: How often it failed., type: int, returned: always, sample: 2}
-    last_error: {description: Why it failed the last time; a poll that the deadline cut short says nothing new., type: str, returned: always, sample: Connection refused}
+    last_error:
+      description: Why it failed the last time. A poll that the deadline cut short says nothing new.
+      type: str
+      returned: always
+      sample: Connection refused
 """
 
 from ..module_utils._module.run import run
