@@ -152,7 +152,7 @@ def archive_by(server: Server, command: str) -> None:
     """Set what archives the WAL of a server."""
     with contextlib.closing(server.connect()) as connection:
         cursor = connection.cursor()
-        cursor.execute(f"ALTER SYSTEM SET archive_command = '{command}'")
+        cursor.execute("ALTER SYSTEM SET archive_command = %s", [command])
         cursor.execute("SELECT pg_reload_conf()")
 
 

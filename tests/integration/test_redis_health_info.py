@@ -81,6 +81,8 @@ def test_a_server_that_is_well(make_redis: Callable[..., TestRedis]) -> None:
     assert len(result["samples"]) < 40 and PASSWORD not in str(result)
     young = run_ok(MODULE, {**server.options, "limits": BUSY_HOST}, check=True)
     assert young["status"] == "warning"  # it was only just started
+    unasked = finding(look(server), "latency")
+    assert (unasked["warning"], unasked["critical"]) == (0.05, 0.5) and unasked["value"] > 0
 
 
 @pytest.mark.parametrize(
